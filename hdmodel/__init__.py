@@ -1,0 +1,1 @@
+"""The networks of hdsynth: conditioning, generators, discriminators, losses, checkpoints."""
