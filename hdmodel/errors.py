@@ -2,7 +2,7 @@
 
 
 class HdsynthError(Exception):
-    """Base of every error that hdsynth raises on purpose; its text is the whole message for the user."""
+    """Base of every error that hdsynth raises on purpose; its text is the whole message."""
 
 
 class InputError(HdsynthError):

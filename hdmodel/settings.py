@@ -1,0 +1,129 @@
+"""Frozen settings read from YAML, with errors that name file, key and nearest known key."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hdmodel.errors import ConfigError
+
+
+class Settings(BaseModel):
+    """Base of every configuration: frozen, and without room for unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any], *, origin: str) -> Self:
+        """Build the settings from plain data.
+
+        Args:
+            data: Nested mapping of keys to plain values.
+            origin: Where the data came from, for error messages (a file name, say).
+
+        Raises:
+            ConfigError: A key is unknown or missing, or a value has the wrong type or range.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise ConfigError(_explain(error, cls, origin)) from None
+
+    def to_plain(self) -> dict[str, Any]:
+        """The settings as plain JSON-compatible data."""
+        return self.model_dump(mode="json")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds one mapping.
+
+    Raises:
+        ConfigError: The file is missing, unreadable, not YAML, or not a mapping.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys, got {type(data).__name__}")
+    return data
+
+
+def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Apply `a.b=value` assignments (values in YAML) to nested plain data, returning a copy.
+
+    Raises:
+        ConfigError: An assignment has no `=`, or walks through a value that is not a mapping.
+    """
+    result = _copy(data)
+    for assignment in assignments:
+        key, separator, text = assignment.partition("=")
+        if not separator or not key.strip():
+            raise ConfigError(f"--set {assignment!r}: expected key=value, such as samples=100")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {assignment!r}: the value is not valid YAML") from None
+        *parents, leaf = key.strip().split(".")
+        node = result
+        for parent in parents:
+            child = node.setdefault(parent, {})
+            if not isinstance(child, dict):
+                raise ConfigError(
+                    f"--set {assignment!r}: {parent!r} holds a value, not a group of keys"
+                )
+            node = child
+        node[leaf] = value
+    return result
+
+
+def _copy(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in data.items()}
+
+
+def _explain(error: ValidationError, model: type[BaseModel], origin: str) -> str:
+    messages = []
+    for problem in error.errors(include_url=False):
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key {key!r}"
+            known = _known_keys(model, problem["loc"][:-1])
+            near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
+            message += f", did you mean {near[0]!r}?" if near else f" (known: {', '.join(known)})"
+        elif problem["type"] == "missing":
+            message = f"missing key {key!r}"
+        else:
+            text = problem["msg"].removeprefix("Value error, ")
+            text = text[:1].lower() + text[1:]
+            shown = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
+            message = f"{key}: {text}{shown}" if key else text
+        messages.append(message)
+    return f"{origin}: " + "; ".join(messages)
+
+
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The field names at a location of nested models; a union contributes all its members'."""
+    models: list[type[BaseModel]] = [model]
+    for part in location:
+        inner: list[type[BaseModel]] = []
+        for candidate in models:
+            field = candidate.model_fields.get(str(part))
+            inner += _models_in(field.annotation) if field else [candidate]
+        models = inner or models
+    return sorted({name for candidate in models for name in candidate.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401 - annotations are of any type
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    arguments = getattr(annotation, "__args__", ())
+    return [model for argument in arguments for model in _models_in(argument)]
