@@ -1,0 +1,48 @@
+"""What an edit may do with each class: surfaces can be covered and grown, void stays as it is."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.taxonomy import Taxonomy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassRoles:
+    """The part each class of a taxonomy plays when a scene is edited.
+
+    Every class is exactly one of a thing, a surface, or frozen.
+    """
+
+    surface: npt.NDArray[np.bool_]
+    """Stuff that objects may cover and that may fill holes, bool [num_classes]."""
+    frozen: npt.NDArray[np.bool_]
+    """Void that no edit touches or spreads (ego vehicle, borders, unlabelled), [num_classes]."""
+    support: npt.NDArray[np.bool_]
+    """Row: thing class; column: stuff classes it may stand on, bool [num_classes, num_classes].
+
+    Empty rows belong to things the taxonomy says nothing about.
+    """
+
+
+def class_roles(taxonomy: Taxonomy) -> ClassRoles:
+    """Derive the roles of a taxonomy's classes.
+
+    Void means two things in practice: pixels without meaning, and real surfaces that scores leave
+    out (Cityscapes' parking, bridge). The second kind are surfaces here: void stuff that some
+    thing may stand on, or whose category also holds scored stuff.
+    """
+    scored = {c.category for c in taxonomy.classes if not (c.void or c.is_thing)} - {""}
+    stood_on = {name for names in taxonomy.support.values() for name in names}
+    surface = np.array(
+        [
+            not c.is_thing and (not c.void or c.name in stood_on or c.category in scored)
+            for c in taxonomy.classes
+        ]
+    )
+    ids = {c.name: c.id for c in taxonomy.classes}
+    support = np.zeros((taxonomy.num_classes, taxonomy.num_classes), np.bool_)
+    for thing, grounds in taxonomy.support.items():
+        support[ids[thing], [ids[ground] for ground in grounds]] = True
+    return ClassRoles(surface=surface, frozen=~surface & ~taxonomy.is_thing, support=support)
