@@ -1,0 +1,5 @@
+"""`python -m hdsynth`."""
+
+from hdsynth.cli import main
+
+main(prog_name="hdsynth")

@@ -1,0 +1,1 @@
+"""The commands of `hdsynth`, one module each; at their top they import click and little else."""
