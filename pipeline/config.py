@@ -1,0 +1,121 @@
+"""What a render job is told: dataset, samples, edits, generator, output."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from hdmodel.settings import Settings, override, read_yaml
+from pipeline.fit import FitMode
+from pipeline.policy import Policy
+from pipeline.sources import DatasetConfig
+
+Device = str
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class RecomposeConfig(Settings):
+    """How source scenes are edited."""
+
+    policy: str | Policy = "light"
+    """A shipped policy's name, a policy file, or the policy itself."""
+
+
+class GeneratorSettings(Settings):
+    """Which generator renders, and how."""
+
+    checkpoint: Path | None = None
+    """Checkpoint folder; without one the bundled demo checkpoint is used where it fits."""
+    dtype: Dtype = "bfloat16"
+    """Arithmetic of the generator."""
+    device: Device = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """auto, cpu, cuda (any free one), or one such as cuda:1."""
+    batch_pixels: int = Field(default=4_000_000, ge=1)
+    """Largest batch, in pixels; at least one photo is rendered at a time."""
+    accelerator: str | None = None
+    """Beam resource hint for remote workers, such as "type:nvidia-l4;count:1"."""
+
+
+class OutputConfig(Settings):
+    """Where the samples go."""
+
+    path: Path
+    """The output folder."""
+    shard_size: int = Field(default=16, ge=1, le=4096)
+    """Samples per shard: the unit of work, of failure and of commit."""
+
+
+class RenderConfig(Settings):
+    """A render job."""
+
+    dataset: DatasetConfig
+    samples: int | None = Field(default=None, ge=1)
+    """Number of output samples."""
+    variants_per_scene: int | None = Field(default=None, ge=1)
+    """Output samples per source scene, instead of `samples`."""
+    size: tuple[int, int]
+    """Height and width of the output, in pixels."""
+    fit: FitMode = "resize"
+    """How source scenes of another size are brought to `size`."""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    recompose: RecomposeConfig = RecomposeConfig()
+    generator: GeneratorSettings = GeneratorSettings()
+    output: OutputConfig
+    workers: int = Field(default=1, ge=1, le=1024)
+    """Worker processes on this machine; ignored by runners that bring their own."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.samples is None) == (self.variants_per_scene is None):
+            raise ValueError("give either samples or variants_per_scene")
+        if min(self.size) < 16:
+            raise ValueError(f"size: expected at least 16x16 pixels, got {self.size}")
+        return self
+
+    @classmethod
+    def load(
+        cls, path: Path | None, *, assignments: Sequence[str] = (), options: Mapping[str, Any]
+    ) -> Self:
+        """Read a job: a file, then command-line options, then `key=value` assignments.
+
+        Args:
+            path: YAML file, or None when the options say everything.
+            assignments: `a.b=value` overrides, strongest.
+            options: Nested plain data of the command line's options.
+
+        Raises:
+            ConfigError: The result is not a valid job.
+        """
+        data = read_yaml(path) if path else {}
+        merged = override(_merge(data, options), assignments)
+        return cls.parse(merged, origin=str(path) if path else "command line")
+
+    def identity(self) -> dict[str, Any]:
+        """The part of the job that decides what the samples are; the rest may change on resume.
+
+        Free to change are the number of workers, the device, resource hints and where the
+        output folder and the checkpoint lie (the generator is identified by its hash).
+        """
+        plain = self.to_plain()
+        del plain["workers"], plain["output"]["path"]
+        for key in ("device", "accelerator", "checkpoint"):
+            del plain["generator"][key]
+        return plain
+
+
+def fingerprint(identity: Mapping[str, Any]) -> str:
+    """A hash of a job's identity: equal fingerprints mean equal samples."""
+    text = json.dumps(identity, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _merge(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in above.items():
+        below = result.get(key)
+        nested = isinstance(below, Mapping) and isinstance(value, Mapping)
+        result[key] = _merge(below, value) if nested else value  # type: ignore[arg-type]
+    return result

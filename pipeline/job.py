@@ -1,0 +1,166 @@
+"""The Beam job: shard numbers in, committed shards out; pixels never pass a shuffle."""
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from time import perf_counter, sleep
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import RunInference
+
+from hdmodel.allocator import tune_allocator
+from pipeline.compose import ComposedShard, SceneReader, compose_shard
+from pipeline.fit import FitMode
+from pipeline.handler import NAMESPACE, GeneratorHandler, RenderedShard
+from pipeline.manifest import FAILED, commit_manifest, digest
+from pipeline.output import OutputFolder
+from pipeline.plan import read_shard_plan
+from pipeline.sources import Source
+from pipeline.store import ShardArrays, Store
+from pipeline.summary import STAGES
+from pipeline.taxonomy import Taxonomy
+
+DRIVER_CHECK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """All that workers need to know; small, and pickled into the pipeline."""
+
+    out: OutputFolder
+    source: Source
+    taxonomy: Taxonomy
+    size: tuple[int, int]
+    fit: FitMode
+    checkpoint: Path
+    device: str
+    dtype: str
+    batch_pixels: int
+    accelerator: str | None = None
+    driver: int | None = None
+    """Process number of the driver where workers run on its machine, else None."""
+
+    def handler(self) -> GeneratorHandler:
+        """The model handler of the job."""
+        return GeneratorHandler(
+            checkpoint=self.checkpoint,
+            num_classes=self.taxonomy.num_classes,
+            device=self.device,
+            dtype=self.dtype,
+            batch_pixels=self.batch_pixels,
+        )
+
+
+class ComposeShard(beam.DoFn):
+    """Reads the plan of a shard and applies its programs."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        super().__init__()
+        self._spec = spec
+
+    def setup(self) -> None:
+        """Prepare the process and its scene reader."""
+        tune_allocator()
+        spec = self._spec
+        if spec.driver is not None:
+            end_with_driver(spec.driver)
+        self._read = SceneReader(spec.source, spec.taxonomy, size=spec.size, mode=spec.fit)
+
+    def process(self, shard: int) -> Iterator[ComposedShard]:
+        """Compose one shard."""
+        rows = read_shard_plan(self._spec.out.plan, shard)
+        composed = compose_shard(shard, rows, self._read, self._spec.taxonomy)
+        for kind in ("read", "compose"):
+            failed = sum(record.error_kind == kind for record in composed.records)
+            Metrics.counter(NAMESPACE, f"samples_failed_{kind}").inc(failed)
+        yield composed
+
+
+class WriteShard(beam.DoFn):
+    """Writes a shard's pixels, then its manifest: the commit."""
+
+    def __init__(self, out: OutputFolder) -> None:
+        super().__init__()
+        self._out = out
+
+    def setup(self) -> None:
+        """Open the zarr group."""
+        self._store = Store(self._out.data, writable=True)
+
+    def process(self, rendered: RenderedShard) -> Iterator[int]:
+        """Write and commit one shard; yields its number."""
+        start = perf_counter()
+        composed = rendered.composed
+        self._store.write_shard(
+            composed.shard, ShardArrays(rendered.photo, composed.label, composed.instance)
+        )
+        for position, record in enumerate(composed.records):
+            record.label_sha256 = digest(composed.label[position])
+            record.instance_sha256 = digest(composed.instance[position])
+            record.photo_sha256 = digest(rendered.photo[position])
+        seconds = perf_counter() - start
+        for record in composed.records:
+            record.seconds_write = seconds / len(composed.records)
+        commit_manifest(self._out.manifest(composed.shard), composed.records)
+        for stage in STAGES:
+            spent = sum(getattr(record, f"seconds_{stage}") for record in composed.records)
+            Metrics.distribution(NAMESPACE, f"shard_{stage}_ms").update(int(1000 * spent))
+        ok = sum(record.status != FAILED for record in composed.records)
+        Metrics.counter(NAMESPACE, "samples_ok").inc(ok)
+        Metrics.counter(NAMESPACE, "shards_committed").inc()
+        yield composed.shard
+
+
+class RenderShards(beam.PTransform):
+    """Shard numbers to committed shard numbers.
+
+    Everything after the reshuffle fuses into one stage, so a shard's pixels stay in the process
+    that made them. Resource hints go on this whole composite: on a single step of it they would
+    break the fusion.
+    """
+
+    def __init__(self, spec: JobSpec) -> None:
+        super().__init__()
+        self._spec = spec
+
+    def expand(self, pcoll: beam.PCollection[int]) -> beam.PCollection[int]:
+        """Wire compose, render and write."""
+        return (
+            pcoll
+            | "Spread" >> beam.Reshuffle()
+            | "Compose" >> beam.ParDo(ComposeShard(self._spec))
+            | "Render" >> RunInference(self._spec.handler())
+            | "Write" >> beam.ParDo(WriteShard(self._spec.out))
+        )
+
+
+def build(pipeline: beam.Pipeline, spec: JobSpec, shards: list[int]) -> beam.PCollection[int]:
+    """Add the job for some shards to a Beam pipeline; the result holds the committed numbers."""
+    transform = RenderShards(spec)
+    if spec.accelerator is not None:
+        transform = transform.with_resource_hints(accelerator=spec.accelerator)
+    return pipeline | "Shards" >> beam.Create(shards, reshuffle=False) | "RenderShards" >> transform
+
+
+@cache
+def end_with_driver(driver: int) -> None:
+    """End this process soon after the driver is gone, however that ended.
+
+    A worker left behind by a killed driver would go on writing beside the job that resumes.
+    """
+    if driver == os.getpid():
+        return
+
+    def watch() -> None:
+        while True:
+            sleep(DRIVER_CHECK_SECONDS)
+            try:
+                os.kill(driver, 0)
+            except ProcessLookupError:
+                os._exit(1)
+
+    threading.Thread(target=watch, name="driver-watch", daemon=True).start()

@@ -1,0 +1,96 @@
+"""Plans: one row per output sample, made and written before anything is rendered."""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import OutputError
+from pipeline.output import write_atomically
+from pipeline.program import Program
+
+SCHEMA = pa.schema(
+    [
+        ("index", pa.int64()),
+        ("shard", pa.int32()),
+        ("scene", pa.string()),
+        ("variant", pa.int32()),
+        ("seed", pa.int64()),
+        ("program", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """One output sample: which scene, edited how."""
+
+    index: int
+    shard: int
+    scene: str
+    variant: int
+    """How many earlier samples use the same scene."""
+    seed: int
+    """The run's seed; with `index` it keys the sample's random generator."""
+    program: str
+    """The edit program, JSON."""
+
+    def parsed_program(self) -> Program:
+        """The edit program."""
+        return Program.model_validate_json(self.program)
+
+
+def assign_scene(index: int, scenes: Sequence[str]) -> tuple[str, int]:
+    """The source scene of a sample and its variant number: scenes take turns."""
+    return scenes[index % len(scenes)], index // len(scenes)
+
+
+def write_plan(path: Path, rows: Sequence[PlanRow], *, shard_size: int) -> None:
+    """Write the plan atomically, one parquet row group per shard, so that workers read their own."""
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(buffer, SCHEMA, compression="zstd") as writer:
+        for start in range(0, len(rows), shard_size):
+            part = [asdict(row) for row in rows[start : start + shard_size]]
+            writer.write_table(pa.Table.from_pylist(part, schema=SCHEMA))
+    write_atomically(path, buffer.getvalue())
+
+
+def read_shard_plan(path: Path, shard: int) -> list[PlanRow]:
+    """The rows of one shard.
+
+    Raises:
+        OutputError: The plan is missing or damaged, or has no such shard.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            if not 0 <= shard < file.num_row_groups:
+                raise OutputError(f"{path}: no shard {shard}, the plan has {file.num_row_groups}")
+            return [PlanRow(**row) for row in file.read_row_group(shard).to_pylist()]
+    except (OSError, pa.ArrowException) as error:
+        raise OutputError(f"{path}: not a readable plan ({error})") from None
+
+
+def read_plan(path: Path) -> Iterator[PlanRow]:
+    """All rows, shard by shard."""
+    for shard in range(count_shards(path)):
+        yield from read_shard_plan(path, shard)
+
+
+def count_samples(path: Path) -> int:
+    """The number of samples planned."""
+    return _metadata(path).num_rows
+
+
+def count_shards(path: Path) -> int:
+    """The number of shards planned."""
+    return _metadata(path).num_row_groups
+
+
+def _metadata(path: Path) -> pq.FileMetaData:
+    try:
+        return pq.read_metadata(path)
+    except (OSError, pa.ArrowException) as error:
+        raise OutputError(f"{path}: not a readable plan ({error})") from None

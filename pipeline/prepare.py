@@ -1,0 +1,154 @@
+"""Preparing a job: all checks before any compute is spent, and the plan of what will be edited."""
+
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hdmodel.checkpoint import generator_hash
+from pipeline.checkpoints import bundled_checkpoint, choose_checkpoint
+from pipeline.config import RenderConfig, fingerprint
+from pipeline.errors import DatasetError
+from pipeline.fit import fit
+from pipeline.output import OutputFolder
+from pipeline.plan import PlanRow, assign_scene
+from pipeline.policy import DonorTable, Policy, SceneRecord, index_scene, sample_program
+from pipeline.progress import progress_bar
+from pipeline.rng import sample_generator
+from pipeline.sources import Source, open_source
+from pipeline.taxonomy import Taxonomy
+from pipeline.validate import check_scene
+
+log = logging.getLogger("hdsynth.render")
+
+ORDER_STREAM = 1
+ERRORS_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedJob:
+    """A job that passed all checks that need no look at the data; nothing is written yet."""
+
+    config: RenderConfig
+    out: OutputFolder
+    taxonomy: Taxonomy
+    source: Source
+    policy: Policy
+    checkpoint: Path
+    generator_hash: str
+    scenes: tuple[str, ...]
+    """Names of the source scenes in the order in which they take turns."""
+    samples: int
+    identity: dict[str, Any]
+
+    @property
+    def shards(self) -> int:
+        """The number of shards."""
+        return -(-self.samples // self.config.output.shard_size)
+
+
+def prepare(config: RenderConfig) -> PreparedJob:
+    """Check everything about a job that can be checked without reading the dataset's pixels.
+
+    Raises:
+        InputError: Dataset, taxonomy, policy or generator cannot be used as asked.
+    """
+    source = open_source(config.dataset)
+    taxonomy = source.taxonomy
+    policy = Policy.load(config.recompose.policy)
+    checkpoint = choose_checkpoint(config.generator.checkpoint, taxonomy)
+    if checkpoint == bundled_checkpoint():
+        log.info(
+            "generator: the bundled demo checkpoint, trained on the procedural sample world; "
+            "photos will look like that world, not like your dataset (see --generator)"
+        )
+    names = [scene.name for scene in source.scenes]
+    order = sample_generator(config.seed, 0, stream=ORDER_STREAM).permutation(len(names))
+    scenes = tuple(names[position] for position in order)
+    samples = config.samples or len(scenes) * (config.variants_per_scene or 1)
+    generator = generator_hash(checkpoint)
+    identity = {
+        **config.identity(),
+        "recompose": {"policy": policy.to_plain()},
+        "taxonomy": taxonomy.fingerprint,
+        "generator_hash": generator,
+        "dataset_scenes": fingerprint({"names": names}),
+    }
+    return PreparedJob(
+        config=config,
+        out=OutputFolder(config.output.path),
+        taxonomy=taxonomy,
+        source=source,
+        policy=policy,
+        checkpoint=checkpoint,
+        generator_hash=generator,
+        scenes=scenes,
+        samples=samples,
+        identity=identity,
+    )
+
+
+def index_scenes(job: PreparedJob) -> list[SceneRecord]:
+    """Read and check the scenes that the job uses, and note what is where.
+
+    Raises:
+        DatasetError: Files are unreadable or do not fit; the message names the first few.
+    """
+    names = job.scenes[: min(job.samples, len(job.scenes))]
+
+    def index(name: str) -> SceneRecord | str:
+        try:
+            scene = check_scene(job.source, name)
+            fitted = fit(scene, job.config.size, job.config.fit, taxonomy=job.taxonomy)
+        except DatasetError as error:
+            return str(error)
+        return index_scene(fitted, job.taxonomy)
+
+    records: list[SceneRecord] = []
+    errors: list[str] = []
+    with (
+        progress_bar("checking scenes", len(names)) as advance,
+        ThreadPoolExecutor(max_workers=min(8, 2 * (os.cpu_count() or 1))) as pool,
+    ):
+        for done, result in enumerate(pool.map(index, names), start=1):
+            if isinstance(result, str):
+                errors.append(result)
+            else:
+                records.append(result)
+            advance(done)
+    if errors:
+        more = len(errors) - ERRORS_SHOWN
+        shown = "\n  ".join(errors[:ERRORS_SHOWN])
+        raise DatasetError(shown + (f"\n  and {more} more files" if more > 0 else ""))
+    return records
+
+
+def make_plan(job: PreparedJob, records: Sequence[SceneRecord]) -> list[PlanRow]:
+    """Sample the edit program of every output sample; the same for the same seed, always."""
+    by_name = {record.name: record for record in records}
+    donors = DonorTable.build(records, job.policy, job.taxonomy)
+    seed = job.config.seed
+    rows = []
+    for index in range(job.samples):
+        scene, variant = assign_scene(index, job.scenes)
+        program = sample_program(
+            job.policy,
+            by_name[scene],
+            donors,
+            taxonomy=job.taxonomy,
+            rng=sample_generator(seed, index),
+        )
+        rows.append(
+            PlanRow(
+                index=index,
+                shard=index // job.config.output.shard_size,
+                scene=scene,
+                variant=variant,
+                seed=seed,
+                program=program.model_dump_json(),
+            )
+        )
+    return rows
