@@ -11,7 +11,7 @@ BUNDLED = "sample-world"
 
 
 def bundled_checkpoint() -> Path:
-    """The demo checkpoint that comes with hdsynth: Cityscapes classes, trained on the sample world."""
+    """The demo checkpoint of hdsynth: Cityscapes classes, trained on the sample world."""
     return configs.folder("checkpoints") / BUNDLED
 
 

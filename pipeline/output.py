@@ -62,9 +62,7 @@ class OutputFolder:
         if not self.manifests.is_dir():
             return []
         return sorted(
-            int(name.removeprefix("shard-").removesuffix(".parquet"))
-            for name in os.listdir(self.manifests)
-            if name.startswith("shard-") and name.endswith(".parquet")
+            int(path.stem.removeprefix("shard-")) for path in self.manifests.glob("shard-*.parquet")
         )
 
     def exists(self) -> bool:
@@ -109,7 +107,7 @@ class OutputFolder:
             raise OutputError(f"{self.root}: not writable")
         if self.exists():
             return
-        found = {name for name in os.listdir(self.root) if not is_temporary(name)}
+        found = {path.name for path in self.root.iterdir() if not is_temporary(path.name)}
         # The lock file marks a folder whose job was killed before its config was written.
         foreign = sorted(found - {LOCK, *OWN_ENTRIES} if LOCK in found else found)
         if foreign:

@@ -49,7 +49,7 @@ def assign_scene(index: int, scenes: Sequence[str]) -> tuple[str, int]:
 
 
 def write_plan(path: Path, rows: Sequence[PlanRow], *, shard_size: int) -> None:
-    """Write the plan atomically, one parquet row group per shard, so that workers read their own."""
+    """Write the plan atomically; each shard is a parquet row group, so workers read their own."""
     buffer = io.BytesIO()
     with pq.ParquetWriter(buffer, SCHEMA, compression="zstd") as writer:
         for start in range(0, len(rows), shard_size):

@@ -1,4 +1,4 @@
-"""The zarr group of a run: photo, label and instance arrays; a chunk is a sample, a shard is a file.
+"""The zarr group of a run: photo, label and instance; a chunk is a sample, a shard is a file.
 
 Shape legend: N samples of the run, S samples per shard, H x W pixels.
 """
