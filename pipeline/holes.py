@@ -8,7 +8,7 @@ from pipeline.scene import LabelMap
 
 MARGIN = 24
 """Least width, in pixels, of the surroundings looked at on each side of a hole."""
-RUN_FRACTION = 1 / 128
+RUN_FRACTION = 1 / 64
 """Stuff narrower than this part of the picture's width (a pole, say) is not spread sideways."""
 
 Mask = npt.NDArray[np.bool_]
@@ -32,7 +32,9 @@ def fill_hole(label: LabelMap, hole: Mask, *, surface: Mask) -> LabelMap | None:
         return label
     height, width = label.shape
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    down, across = max(MARGIN, bottom - top), max(MARGIN, right - left)
+    run = max(3, round(width * RUN_FRACTION))
+    margin = max(MARGIN, 2 * run)
+    down, across = max(margin, bottom - top), max(margin, right - left)
     around = (
         slice(max(top - down, 0), min(bottom + down, height)),
         slice(max(left - across, 0), min(right + across, width)),
@@ -40,7 +42,6 @@ def fill_hole(label: LabelMap, hole: Mask, *, surface: Mask) -> LabelMap | None:
     filled = label.copy()
     window, missing = filled[around], hole[around].copy()
     usable = surface[window] & ~missing
-    run = max(3, round(width * RUN_FRACTION))
     _fill_rows(window, missing, usable, run=run)
     _fill_rows(window.T, missing.T, usable.T, run=1)
     if missing.any():
@@ -51,7 +52,7 @@ def fill_hole(label: LabelMap, hole: Mask, *, surface: Mask) -> LabelMap | None:
             ~everywhere, return_distances=False, return_indices=True
         )
         window[missing] = label[tuple(nearest)][around][missing]
-    _vote(window, hole[around], surface, size=2 * (run // 2) + 3)
+    _vote(window, hole[around], size=2 * (run // 4) + 3)
     return filled
 
 
@@ -63,7 +64,7 @@ def _fill_rows(window: LabelMap, missing: Mask, usable: Mask, *, run: int) -> No
     values, holes, sources = window[rows], missing[rows], usable[rows]
     left = _last_source(values, sources, run)
     right = values.shape[1] - 1 - _last_source(values[:, ::-1], sources[:, ::-1], run)[:, ::-1]
-    columns = np.arange(values.shape[1])
+    columns = np.arange(values.shape[1], dtype=np.int32)
     has_left, has_right = left >= 0, right < values.shape[1]
     take_left = has_left & (~has_right | (columns - left <= right - columns))
     chosen = np.where(take_left, left, right)
@@ -75,19 +76,19 @@ def _fill_rows(window: LabelMap, missing: Mask, usable: Mask, *, run: int) -> No
     usable[rows] = sources | ready
 
 
-def _last_source(values: LabelMap, usable: Mask, run: int) -> npt.NDArray[np.intp]:
+def _last_source(values: LabelMap, usable: Mask, run: int) -> npt.NDArray[np.int32]:
     """The column of the last usable run's end at or before each pixel; -1 where there is none."""
-    columns = np.broadcast_to(np.arange(values.shape[1]), values.shape)
+    columns = np.arange(values.shape[1], dtype=np.int32)
     ends = usable
     if run > 1:
         starts = np.ones(values.shape, np.bool_)
         starts[:, 1:] = (values[:, 1:] != values[:, :-1]) | (usable[:, 1:] != usable[:, :-1])
-        length = columns - np.maximum.accumulate(np.where(starts, columns, 0), axis=1) + 1
+        length = columns - np.maximum.accumulate(np.where(starts, columns, np.int32(0)), axis=1) + 1
         ends = usable & (length >= run)
-    return np.maximum.accumulate(np.where(ends, columns, -1), axis=1)
+    return np.maximum.accumulate(np.where(ends, columns, np.int32(-1)), axis=1)
 
 
-def _vote(window: LabelMap, hole: Mask, surface: Mask, *, size: int) -> None:
+def _vote(window: LabelMap, hole: Mask, *, size: int) -> None:
     """Give each hole pixel the filling class that is most frequent in a square around it."""
     rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
     inner = (

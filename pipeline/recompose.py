@@ -124,20 +124,24 @@ def recompose(program: Program, source: Scene, donors: Donors, *, taxonomy: Taxo
         except OperationSkipped as skipped:
             instance = operation.instance if isinstance(operation, Drop | Move) else None
             log.append(Event("skipped", position, instance, str(skipped)))
-    scene = _remove_small(scene, known, dropped, program.min_visible_area, roles, log)
+    found = instances_of(scene.instance)
+    areas = {i.id: i.area for i in found}
+    tidied = _remove_small(scene, areas, known, dropped, program.min_visible_area, roles, log)
+    if tidied is not scene:
+        scene, found = tidied, instances_of(tidied.instance)
     records = tuple(
         InstanceRecord(
-            id=found.id,
-            class_id=found.class_id,
-            class_name=taxonomy.classes[found.class_id].name,
-            box=found.box,
-            area=found.area,
-            visible_fraction=found.area / known[found.id].full_area,
-            origin=known[found.id].kind,
-            donor=known[found.id].donor,
-            donor_instance=known[found.id].donor_instance,
+            id=i.id,
+            class_id=i.class_id,
+            class_name=taxonomy.classes[i.class_id].name,
+            box=i.box,
+            area=i.area,
+            visible_fraction=i.area / known[i.id].full_area,
+            origin=known[i.id].kind,
+            donor=known[i.id].donor,
+            donor_instance=known[i.id].donor_instance,
         )
-        for found in instances_of(scene.instance)
+        for i in found
     )
     changed = (scene.label != base.label) | (scene.instance != base.instance)
     return Recomposed(scene=scene, changed=changed, instances=records, log=tuple(log))
@@ -313,6 +317,7 @@ def free_id(class_id: int, used: Collection[int]) -> int:
 
 def _remove_small(
     scene: Scene,
+    areas: Mapping[int, int],
     known: Mapping[int, _Origin],
     dropped: Collection[int],
     min_visible_area: int,
@@ -320,7 +325,6 @@ def _remove_small(
     log: list[Event],
 ) -> Scene:
     """Log the objects that edits hid, and take out those of which they left too little."""
-    areas = {found.id: found.area for found in instances_of(scene.instance)}
     for instance, origin in sorted(known.items()):
         area = areas.get(instance, 0)
         if area == 0:
