@@ -68,4 +68,5 @@ def average_over_instances(features_BCHW: Tensor, instance_BHW: Tensor) -> Tenso
         (len(count_K), channels), dtype=torch.float64, device=features_BCHW.device
     ).index_add_(0, object_N, features_NC.double())
     means_KC = (sums_KC / count_K.unsqueeze(1)).to(features_BCHW.dtype)
-    return means_KC[object_N].view(batch, height, width, channels).permute(0, 3, 1, 2)
+    means_BHWC: Tensor = means_KC[object_N].view(batch, height, width, channels)
+    return means_BHWC.permute(0, 3, 1, 2)

@@ -7,6 +7,7 @@ the network is read off those keys and checked against every tensor.
 import pickle
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -169,12 +170,11 @@ def _read_state(file: Path) -> State:
     if not file.is_file():
         raise CheckpointError(f"{file}: no such file")
     try:
-        loaded = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles that it then refuses
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        unsafe = isinstance(error, pickle.UnpicklingError) and "Unsupported" in reason
-        kind = "holds code or objects, not only weights" if unsafe else "not a readable .pth file"
-        raise CheckpointError(f"{file}: {kind} ({reason[:160]})") from None
+        raise CheckpointError(f"{file}: {_reason(error)}") from None
     if not isinstance(loaded, Mapping) or not loaded:
         raise CheckpointError(
             f"{file}: holds a {type(loaded).__name__}, expected a state dict of tensors"
@@ -192,6 +192,16 @@ def _read_state(file: Path) -> State:
             raise CheckpointError(f"{file}: {name} is {value.dtype}, expected a floating tensor")
         state[name] = value
     return state
+
+
+def _reason(error: Exception) -> str:
+    """One line for what torch.load says in many, without its advice to trust the file."""
+    text = " ".join(str(error).split())
+    if found := re.search(r"Unsupported (?:global|class): (?:GLOBAL )?([\w.]+)", text):
+        return f"holds code or objects ({found[1]}), expected weights alone"
+    if isinstance(error, pickle.UnpicklingError):
+        return "not a readable .pth file (no pickle of weights)"
+    return f"not a readable .pth file, damaged or cut short ({text[:120] or type(error).__name__})"
 
 
 def _stem(state: State, sequence: str, file: Path, *, expected: str) -> Tensor:

@@ -71,7 +71,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
-        hidden = self.norm(self.conv1(F.pad(x_BCHW, (1, 1, 1, 1), mode="reflect")))
+        hidden: Tensor = self.norm(self.conv1(F.pad(x_BCHW, (1, 1, 1, 1), mode="reflect")))
         hidden = F.relu(hidden, inplace=True)
         hidden = self.norm(self.conv2(F.pad(hidden, (1, 1, 1, 1), mode="reflect")))
         return x_BCHW + hidden
