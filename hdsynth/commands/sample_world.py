@@ -38,11 +38,11 @@ def sample_world(*, folder: Path, scenes: int, size: tuple[int, int], seed: int)
     all scenes are drawn.
     """
     from hdsynth.commands.targets import new_folder
-    from hdsynth.console import progress
+    from pipeline.progress import progress_bar
     from pipeline.sample_world import write_dataset
 
     height, width = size
-    with new_folder(folder) as partial, progress("drawing scenes", scenes) as show:
+    with new_folder(folder) as partial, progress_bar("drawing scenes", scenes) as show:
         write_dataset(partial, scenes=scenes, height=height, width=width, seed=seed, progress=show)
     click.echo(
         f"{scenes} scenes of {height}x{width} are in {folder}. Next:\n"

@@ -1,0 +1,124 @@
+"""The rules of the house that a program can check."""
+
+import ast
+import importlib
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MAY_IMPORT = {
+    "configs": {"configs"},
+    "hdmodel": {"hdmodel", "configs"},
+    "pipeline": {"pipeline", "hdmodel", "configs"},
+    "eval": {"eval", "pipeline", "hdmodel", "configs"},
+    "hdsynth": {"hdsynth", "eval", "pipeline", "hdmodel", "configs"},
+}
+LIGHT_MODULES = {"hdsynth/cli.py", "hdsynth/installation.py", "hdsynth/logs.py"}
+HEAVY = {"torch", "torchvision", "apache_beam"}
+VAGUE_NAMES = {"utils", "util", "helpers", "helper", "misc", "common", "tools"}
+
+
+def modules(*packages: str) -> Iterator[Path]:
+    for package in packages:
+        yield from sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(nodes: Iterator[ast.AST] | list[ast.stmt]) -> Iterator[tuple[int, str]]:
+    """Line and first name of every absolute import among the nodes."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name.split(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.lineno, "relative import" if node.level else str(node.module).split(".")[0]
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_packages_import_only_what_lies_below_them(package: str) -> None:
+    forbidden = (set(MAY_IMPORT) | {"tests", "bench", "relative import"}) - MAY_IMPORT[package]
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in modules(package)
+        for line, name in imports(ast.walk(parse(path)))
+        if name in forbidden
+    ]
+    assert wrong == []
+
+
+def test_package_inits_and_the_command_line_load_nothing_heavy() -> None:
+    light = [path for path in modules(*MAY_IMPORT) if path.name == "__init__.py"]
+    light += [ROOT / name for name in LIGHT_MODULES]
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in light
+        for line, name in imports(parse(path).body)
+        if name in HEAVY
+    ]
+    assert wrong == []
+
+
+def test_commands_import_click_and_the_standard_library_at_their_top() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in modules("hdsynth/commands")
+        for line, name in imports(parse(path).body)
+        if name not in sys.stdlib_module_names | {"click", "hdsynth"}
+    ]
+    assert wrong == []
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    wrong = [path for path in modules(*MAY_IMPORT, "bench") if path.stem in VAGUE_NAMES]
+    assert wrong == []
+
+
+def test_every_test_file_is_named_after_a_package() -> None:
+    names = [path.stem for path in (ROOT / "tests").glob("test_*.py")]
+    pattern = re.compile(rf"test_(project|({'|'.join(MAY_IMPORT)})_\w+)")
+    assert [name for name in names if not pattern.fullmatch(name)] == []
+
+
+def test_text_names_no_machine_and_no_download_host() -> None:
+    pattern = re.compile(r"(?<![\w.])/(home|root|Users)/\w|pypi\.org|--index-url")
+    suffixes = {".py", ".md", ".yaml", ".yml", ".toml", ".html", ".j2"}
+    folders = [*MAY_IMPORT, "bench", "docs"]
+    files = [p for name in folders for p in (ROOT / name).rglob("*") if p.suffix in suffixes]
+    files += [ROOT / name for name in ("Makefile", "pyproject.toml", "CHANGELOG.md")]
+    wrong = [
+        f"{path.relative_to(ROOT)}: {found[0]}"
+        for path in files
+        if (found := pattern.search(path.read_text(encoding="utf-8")))
+    ]
+    assert wrong == []
+
+
+def test_everything_imported_is_a_declared_dependency() -> None:
+    names = {"PyYAML": "yaml", "pillow": "PIL", "scikit-learn": "sklearn"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = [re.split(r"[<>=\[ ]", line)[0] for line in project["dependencies"]]
+    allowed = {names.get(name, name.replace("-", "_")) for name in declared}
+    allowed |= set(MAY_IMPORT) | sys.stdlib_module_names
+    used = {name for path in modules(*MAY_IMPORT) for _, name in imports(ast.walk(parse(path)))}
+    assert used - allowed == set()
+
+
+SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_shipped_yaml_loads_under_its_name(path: Path) -> None:
+    kind, name = path.parent.name, path.stem
+    if kind == "taxonomies":
+        assert importlib.import_module("pipeline.taxonomy").Taxonomy.load(name).name == name
+    elif kind == "policies":
+        assert importlib.import_module("pipeline.policy").Policy.load(name).name == name
+    else:
+        raise AssertionError(path)
