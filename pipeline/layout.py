@@ -14,6 +14,11 @@ GRID = (64, 128)
 """Rows and columns of the coarse label map."""
 TOUCH = 0.15
 """Objects overlap in depth if their shared edge is longer than this times sqrt(area)."""
+CUT = 0.35
+"""The same for the edge shared with void, and sideways with upright stuff such as poles."""
+NARROW = 1 / 64
+"""Stuff is upright if its mean run along rows is below this part of the picture's width, and below
+its mean run along columns."""
 
 Flags = npt.NDArray[np.bool_]
 
@@ -34,7 +39,8 @@ class SceneRecord:
     truncated: Flags
     """Whether the object reaches the picture's border or void that does [n]."""
     occluded: Flags
-    """Whether an object that stands further down shares an edge with it [n]."""
+    """Whether an object that stands further down shares an edge with it, void does, or upright
+    stuff such as a pole does sideways: all may hide a part of it [n]."""
     occluding: Flags
     """Whether it shares an edge with an object that stands further up [n]."""
     pieces: npt.NDArray[np.int16]
@@ -82,7 +88,8 @@ def index_scene(scene: Scene, taxonomy: Taxonomy) -> SceneRecord:
     rim = _touching_border(roles.frozen[scene.label])
     truncated = np.zeros(len(ids), np.bool_)
     truncated[np.searchsorted(ids, _neighbours(scene.instance, rim))] = True
-    occluded, occluding, companions = _overlaps(scene.instance, ids, boxes, areas)
+    behind, occluding, companions = _overlaps(scene.instance, ids, boxes, areas)
+    cut = _cut(scene.label, scene.instance, ids, roles.frozen, roles.surface)
     masks = [
         scene.instance[top:bottom, left:right] == instance
         for instance, (top, left, bottom, right) in zip(ids, boxes, strict=True)
@@ -95,7 +102,7 @@ def index_scene(scene: Scene, taxonomy: Taxonomy) -> SceneRecord:
         boxes=boxes,
         areas=areas,
         truncated=truncated,
-        occluded=occluded,
+        occluded=behind | (cut > CUT * np.sqrt(areas)),
         occluding=occluding,
         pieces=np.array([ndimage.label(mask, structure=whole)[1] for mask in masks], np.int16),
         companions=companions,
@@ -167,6 +174,38 @@ def _overlaps(
     behind: Flags = np.logical_or.reduce(touching & lower, axis=1)
     before: Flags = np.logical_or.reduce(touching & lower.T, axis=1)
     return behind, before, companions
+
+
+def _cut(
+    label: LabelMap,
+    instance: InstanceMap,
+    ids: npt.NDArray[np.int32],
+    frozen: Flags,
+    surface: Flags,
+) -> npt.NDArray[np.int64]:
+    """The edge, in pixels, each object shares with void, and sideways with upright stuff [n]."""
+    pixels = np.bincount(label.ravel(), minlength=len(surface))
+    across, down = (
+        pixels / np.maximum(np.bincount(starts, minlength=len(surface)), 1)
+        for starts in (_run_starts(label), _run_starts(label.T))
+    )
+    upright = surface & (across < NARROW * label.shape[1]) & (across < down)
+    edges = np.zeros(len(ids), np.int64)
+    for ids_map, hidden_by in (
+        (instance, (frozen | upright)[label]),
+        (instance.T, frozen[label.T]),
+    ):
+        for one, other in ((slice(None, -1), slice(1, None)), (slice(1, None), slice(None, -1))):
+            owners = ids_map[:, one][hidden_by[:, other]]
+            owners = owners[owners >= INSTANCES_PER_CLASS]
+            edges += np.bincount(np.searchsorted(ids, owners), minlength=len(ids))
+    return edges
+
+
+def _run_starts(label: LabelMap) -> LabelMap:
+    """The class of every run of equal pixels along the rows."""
+    changes = label[:, 1:][label[:, 1:] != label[:, :-1]]
+    return np.concatenate([label[:, 0], changes])
 
 
 def _ground(mask: Flags, top: int, left: int, label: LabelMap, surface: Flags) -> int:
