@@ -109,16 +109,16 @@ def light_ground(
     column = np.arange(width, dtype=np.float32)[None, :] + 0.5 - camera.centre / GRID
     x = column * z * (GRID / camera.focal) - camera.bend * z * z
     shift_x, shift_z = dice.uniform(0, TILE), dice.uniform(0, TILE)
-    fine_i = (z * 30 + shift_z).astype(np.intp) & _WRAP
-    fine_j = (x * 45 + shift_x).astype(np.intp) & _WRAP
+    fine_i = (z * 40 + shift_z).astype(np.intp) & _WRAP
+    fine_j = (x * 64 + shift_x).astype(np.intp) & _WRAP
     wide_i = (z * 4 + shift_z).astype(np.intp) & _WRAP
     wide_j = (x * 9 + shift_x).astype(np.intp) & _WRAP
-    fine = noise(31, 16, 5, 0.8)[np.broadcast_to(fine_i, fine_j.shape), fine_j]
+    fine = noise(31, 64, 3, 1.0)[np.broadcast_to(fine_i, fine_j.shape), fine_j]
     wide = noise(32, 4, 5, 0.6)[np.broadcast_to(wide_i, wide_j.shape), wide_j]
     amount = np.zeros((2, 64), np.float32)
-    amount[:, [ids.ROAD, ids.PARKING]] = ((0.055,), (0.035,))
-    amount[:, ids.SIDEWALK] = (0.05, 0.04)
-    amount[:, ids.TERRAIN] = (0.16, 0.12)
+    amount[:, [ids.ROAD, ids.PARKING]] = ((0.075,), (0.022,))
+    amount[:, ids.SIDEWALK] = (0.06, 0.03)
+    amount[:, ids.TERRAIN] = (0.2, 0.1)
     rough = amount[:, np.minimum(label, 63)]
     near = np.clip(14 / z, 0.12, 1)
     factor = 1 + rough[0] * fine * near + rough[1] * wide

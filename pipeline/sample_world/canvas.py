@@ -94,6 +94,7 @@ class Canvas:
         y0, y1 = max(0, floor(upper)), min(self.height, ceil(lower))
         if x0 >= x1 or y0 >= y1 or right - left < 1 or lower - upper < 1:
             return
+        sprite = sprite.at_least(right - left)
         sx, sy = sprite.grey.width / (right - left), sprite.grey.height / (lower - upper)
         source = (
             max(0.0, (x0 - left) * sx),
@@ -112,11 +113,11 @@ class Canvas:
         if mirror:
             grey = grey.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
             mask = mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        bits = mask.point(_HALF, "1")
-        (r0, g0, b0), (r1, g1, b1) = inks
-        coloured = Image.merge(
-            "RGB", [grey.point(_ramp(a, b)) for a, b in ((r0, r1), (g0, g1), (b0, b1))]
-        )
+        bits = mask.convert("1", dither=Image.Dither.NONE)
+        dark, bright = np.array(inks, np.float32)
+        shades = Image.frombytes("P", grey.size, grey.tobytes())
+        shades.putpalette((dark + _RAMP * (bright - dark)).astype(np.uint8).tobytes())
+        coloured = shades.convert("RGB")
         self.photo.paste(coloured, (x0, y0), bits)
         self.ids.paste(ident, (x0, y0, x1, y1), bits)
 
@@ -141,12 +142,7 @@ class Canvas:
             photo[y0:y1, x0:x1] += spot[..., None] * np.array(ink, np.float32)
 
 
-_HALF = [0] * 128 + [255] * 128
-
-
-def _ramp(low: int, high: int) -> list[int]:
-    step = (high - low) / 255
-    return [int(low + step * k) for k in range(256)]
+_RAMP = np.linspace(0, 1, 256, dtype=np.float32)[:, None]
 
 
 def _homography(corners: Sequence[Point], width: int, height: int) -> tuple[float, ...]:

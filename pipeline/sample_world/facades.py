@@ -50,6 +50,8 @@ class House:
     shop: bool
     balconies: bool
     roof: Colour | None
+    end_seen: bool
+    """Whether the wall that faces the camera can be seen past the nearer neighbour."""
     seed: int
 
 
@@ -62,6 +64,7 @@ def draw_houses(
     low = dice.uniform(7, 11) if frontage == "block" else dice.uniform(5, 7)
     tall = dice.uniform(12, 24) if frontage == "block" else dice.uniform(6.5, 9)
     common = dice.choice(_WALLS) if dice.random() < 0.25 else None
+    edge, below = -1e9, 0.0
     while z < 150:
         width = dice.uniform(9, 20) if frontage == "block" else dice.uniform(8, 13)
         space = 0.0 if frontage == "block" else dice.uniform(3, 9)
@@ -97,9 +100,11 @@ def draw_houses(
                 roof=dice.choice(_ROOFS)
                 if dice.random() < (0.55 if frontage == "block" else 0.95)
                 else None,
+                end_seen=frontage != "block" or z - edge > 0.5 or height > below + 0.1,
                 seed=dice.getrandbits(32),
             )
         )
+        edge, below = z + width, height
         z += width + space
     return houses
 
@@ -123,19 +128,19 @@ def _wall(width: int, height: int, ppm: float, wall: Colour, kind: str) -> Image
     return Image.merge("RGB", [grey.point(lut) for lut in luts])
 
 
-def _front(house: House, ppm: float, light: Light, *, end: bool) -> Image.Image:
-    """Return the unlit front (or the end wall) of a house, ppm pixels per metre."""
+def _front(house: House, ppm: float, top: float, light: Light, *, end: bool) -> Image.Image:
+    """Return the unlit front (or end wall) of a house up to top metres, ppm pixels per metre."""
     dice = Random(house.seed + end)
     metres = house.deep if end else house.far - house.near
-    width, height = max(2, round(metres * ppm)), max(2, round(house.height * ppm))
+    width, height = max(2, round(metres * ppm)), max(2, round(top * ppm))
     image = _wall(width, height, ppm, house.wall, house.masonry)
     draw = ImageDraw.Draw(image)
 
     def rect(x: float, y: float, w: float, h: float, colour: Colour) -> None:
         """Fill a rectangle; x from the left, y its lower edge above the ground, in metres."""
         left, right = round(x * ppm), round((x + w) * ppm) - 1
-        upper, lower = round((house.height - y - h) * ppm), round((house.height - y) * ppm) - 1
-        if right >= left and lower >= upper:
+        upper, lower = round((top - y - h) * ppm), round((top - y) * ppm) - 1
+        if right >= left and lower >= max(0, upper):
             draw.rectangle((left, upper, right, lower), _ink(colour))
 
     floors = max(1, int((house.height - 0.5) / house.floor))
@@ -230,37 +235,32 @@ def _paint_shop(rect: object, metres: float, house: House, dice: Random, light: 
 
 def paint_house(canvas: Canvas, camera: Camera, light: Light, house: House) -> None:
     """Paint a building: end wall, front and roof."""
-    s, x, top = house.sign, house.x, house.height
+    s, x = house.sign, house.x
     point = camera.point
     # Only the part of the front that can lie inside the image is worth its pixels.
-    near = max(house.near, 1.5)
     far = house.far
-    if far < 2.5:
+    first = max(house.near, 1.5, abs(x) * camera.focal / (1.3 * camera.width))
+    if first >= far:
         return
-    visible_near = max(near, abs(x) * camera.focal / (1.3 * camera.width))
-    if visible_near >= far:
-        return
-    ppm = min(40.0, max(3.0, 0.8 * camera.scale(max(visible_near, house.near))))
-    out = x + s * house.deep
-    end_z = max(house.near, 1.5)
-    if house.near > 3:
-        texture = _front(house, max(3.0, min(ppm, 24.0)), light, end=True)
-        a, b = (x, out) if s > 0 else (out, x)
-        corners = [point(a, top, end_z), point(b, top, end_z), point(b, 0, end_z)]
-        corners.append(point(a, 0, end_z))
-        lit = _lit(texture, light, light.facing(0, 0, -1), end_z, end_z)
-        canvas.plane(lit, corners, ids.BUILDING)
-    texture = _front(house, ppm, light, end=False)
-    length = house.far - house.near
-    first, last = visible_near, far
-    cut = round((first - house.near) / length * texture.width)
+    top = min(house.height, camera.eye + 1.05 * far * camera.horizon / camera.focal)
+    sharp = 24.0 * max(1.0, camera.height / 512)
+    ppm = min(sharp, max(3.0, 0.7 * camera.scale(first)))
+    if house.near > 3 and house.end_seen:
+        z = house.near
+        high = min(house.height, camera.eye + 1.05 * z * camera.horizon / camera.focal)
+        texture = _front(house, min(ppm, 20.0), high, light, end=True)
+        a, b = sorted((x, x + s * house.deep))
+        corners = [point(a, high, z), point(b, high, z), point(b, 0, z), point(a, 0, z)]
+        canvas.plane(_lit(texture, light, light.facing(0, 0, -1), z, z), corners, ids.BUILDING)
+    texture = _front(house, ppm, top, light, end=False)
+    cut = round((first - house.near) / (far - house.near) * texture.width)
     texture = texture.crop((min(cut, texture.width - 1), 0, texture.width, texture.height))
-    lit = _lit(texture, light, light.facing(-s, 0, 0), first, last)
+    lit = _lit(texture, light, light.facing(-s, 0, 0), first, far)
     if s < 0:
-        corners = [point(x, top, first), point(x, top, last), point(x, 0, last), point(x, 0, first)]
+        corners = [point(x, top, first), point(x, top, far), point(x, 0, far), point(x, 0, first)]
     else:
         lit = lit.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        corners = [point(x, top, last), point(x, top, first), point(x, 0, first), point(x, 0, last)]
+        corners = [point(x, top, far), point(x, top, first), point(x, 0, first), point(x, 0, far)]
     canvas.plane(lit, corners, ids.BUILDING)
     if house.roof:
         _paint_roof(canvas, camera, light, house, first)
@@ -268,16 +268,14 @@ def paint_house(canvas: Canvas, camera: Camera, light: Light, house: House) -> N
 
 def _lit(texture: Image.Image, light: Light, facing: float, first: float, last: float) -> Image.Image:
     """Return the texture under the light, with haze growing from depth first to last."""
-    pixels = np.asarray(texture, np.float32)
+    a, d = np.array(light.ambient, np.float32), np.array(light.direct, np.float32)
     # Texture columns are spread evenly in depth.
     z = np.linspace(first, last, texture.width, dtype=np.float32)
     keep = np.exp(-z / light.haze_distance)[None, :, None]
-    tone = np.array(
-        [a + d * facing for a, d in zip(light.ambient, light.direct, strict=True)], np.float32
-    )
     # The foot of a street's walls gets less sky.
     foot = np.linspace(1.04, 0.86, texture.height, dtype=np.float32)[:, None, None]
-    out = np.minimum(pixels * tone * foot, 255) * keep
+    out = np.asarray(texture) * foot
+    out *= keep * np.minimum(a + d * facing, 0.98)
     out += np.array(light.haze, np.float32) * (1 - keep)
     return Image.fromarray(out.astype(np.uint8), "RGB")
 

@@ -96,7 +96,7 @@ def paint_plant(canvas: Canvas, camera: Camera, light: Light, plant: Plant) -> N
     if plant.trunk:
         ink = light.shade((92, 76, 60), light.facing(-0.7, 0, -0.7), plant.z)
         dark = light.shade((60, 50, 42), 0.1, plant.z)
-        thick = s * (0.09 + 0.014 * plant.height)
+        thick = s * (0.05 + 0.013 * plant.height)
         top = v - s * (plant.trunk + 0.35 * (plant.height - plant.trunk))
         base = [(u - thick * 1.15, v), (u + thick * 1.15, v), (u + thick * 0.6, top)]
         canvas.fill([*base, (u - thick * 0.6, top)], ink, ids.VEGETATION)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import pi
+from math import cos, pi
 from random import Random
 
 import numpy as np
@@ -58,13 +58,15 @@ class _Stage:
 
     def vehicle(self, vehicle: vehicles.Vehicle) -> None:
         """Add a vehicle."""
-        if vehicle.z - vehicle.length / 2 < 2.5 and abs(vehicle.yaw) % pi < 0.5:
+        along = abs(cos(vehicle.yaw)) > 0.5
+        nearest = vehicle.z - vehicle.length / 2
+        if nearest < (4.5 if abs(vehicle.x) < 1.6 else 2.5) and along:
             return
-        if self.visible(vehicle.x, max(1.6, vehicle.z - vehicle.length / 2), vehicle.length):
+        if self.visible(vehicle.x, max(1.6, nearest), vehicle.length):
             ident = self.count.next(vehicle.class_id)
             vehicles.shade_vehicle(self.shadows, vehicle)
             paint = vehicles.paint_vehicle
-            near = vehicle.z - (vehicle.length / 2 if abs(vehicle.yaw) % pi < 0.5 else 0)
+            near = nearest if along else vehicle.z
             self.put(near, partial(paint, self.canvas, self.camera, self.light, vehicle, ident))
 
     def figure(self, figure: people.Figure) -> None:
@@ -244,7 +246,7 @@ def _place_posts(stage: _Stage, street: Street, side: Side, dice: Random) -> Non
 
 
 _PARKED = ("sedan", "hatch", "hatch", "estate", "suv", "van")
-_MOVING = ("sedan", "hatch", "estate", "suv", "van", "sedan", "hatch", "estate", "lorry", "bus")
+_MOVING = (*_PARKED, *_PARKED, "lorry", "bus")
 
 
 def _place_parked(stage: _Stage, street: Street, side: Side, dice: Random) -> None:

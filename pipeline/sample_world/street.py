@@ -97,6 +97,8 @@ def draw_street(dice: Random) -> Street:
 class _Ground:
     """Paints strips of the ground; colours are albedo, the light comes later."""
 
+    bay_id: int = ids.PARKING
+
     def __init__(self, canvas: Canvas, camera: Camera) -> None:
         self.canvas, self.camera = canvas, camera
         near = max(1.0, camera.nearest_ground() * 0.8)
@@ -129,6 +131,7 @@ def _ink(colour: Colour) -> Ink:
 def paint_ground(canvas: Canvas, camera: Camera, street: Street, dice: Random) -> None:
     """Paint road, markings, kerbs, sidewalks, parking bays and grass as unlit colours."""
     ground = _Ground(canvas, camera)
+    ground.bay_id = ids.PARKING if dice.random() < 0.6 else ids.ROAD
     wide = 400.0
     for side in street.sides:
         s = side.sign
@@ -141,9 +144,7 @@ def paint_ground(canvas: Canvas, camera: Camera, street: Street, dice: Random) -
         if side.kerb > side.bay:
             marked = side.frontage == "block"
             tone = vary(dice, street.asphalt, 10) if marked else street.paving
-            ground.strip(
-                s * side.bay, s * side.kerb, tone, ids.PARKING if dice.random() < 0.6 else ids.ROAD
-            )
+            ground.strip(s * side.bay, s * side.kerb, tone, ground.bay_id)
         if side.verge > side.kerb:
             ground.strip(s * side.kerb, s * side.verge, street.grass, ids.TERRAIN)
         ground.strip(s * side.verge, s * side.walk, street.paving, ids.SIDEWALK)
@@ -243,7 +244,7 @@ def _paint_markings(ground: _Ground, street: Street, dice: Random) -> None:
                 z = 3 + 5.6 * k
                 if street.off_crossing(z, 3):
                     s = side.sign
-                    ground.patch(s * side.bay, s * side.kerb, z, z + 0.12, white, ids.PARKING)
+                    ground.patch(s * side.bay, s * side.kerb, z, z + 0.12, white, ground.bay_id)
     if street.crossing:
         near, far = street.crossing
         for base in (near - 4.0, far + 1.0):

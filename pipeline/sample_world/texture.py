@@ -62,6 +62,15 @@ class Sprite:
 
     grey: Image.Image
     mask: Image.Image
+    smaller: "Sprite | None" = None
+    """The same plant at half the size."""
+
+    def at_least(self, width: float) -> "Sprite":
+        """Return the smallest version that is not narrower than width in pixels."""
+        sprite = self
+        while sprite.smaller is not None and sprite.smaller.grey.width >= width:
+            sprite = sprite.smaller
+        return sprite
 
 
 @lru_cache(maxsize=4)
@@ -112,9 +121,13 @@ def _crown(kind: str, seed: int) -> Sprite:
         mask[r0:r1, c0:c1] |= inside
     if kind == "bush":
         mask[int(0.97 * TILE) :] = False
-    shade = shade + 0.10 * leaves
+    shade = np.where(mask, shade, 0.3) + 0.10 * leaves
     grey = Image.fromarray((np.clip(shade, 0, 1) * 255).astype(np.uint8), "L")
-    return Sprite(grey, Image.fromarray(mask.astype(np.uint8) * 255, "L"))
+    outline = Image.fromarray(mask.astype(np.uint8) * 255, "L")
+    sprite = None
+    for shrink in (16, 8, 4, 2):
+        sprite = Sprite(grey.reduce(shrink), outline.reduce(shrink), sprite)
+    return Sprite(grey, outline, sprite)
 
 
 @lru_cache(maxsize=4)

@@ -406,6 +406,9 @@ def paint_vehicle(
             if facing is None:
                 continue
             jobs.append((points, face.colour, facing, False))
+            if facing < 0:  # Seen so flat that marks would be thicker than they are.
+                jobs[-1] = (points, face.colour, -facing, False)
+                continue
             for mark, colour, glow in face.marks:
                 jobs.append(([world(p) for p in mark], colour, facing, glow))
         if order == 0:
@@ -441,16 +444,22 @@ def _paint(
 def _facing(
     points: list[Corner], middle: Sequence[float], eye: Corner, light: Light
 ) -> float | None:
-    """Return the light on a face, or None where its back is turned to the camera."""
+    """Return the light on a face, or None where its back is turned to the camera.
+
+    The light is given as a negative number where the face is seen almost from its edge.
+    """
     (ax, ay, az), (bx, by, bz), (cx, cy, cz) = points[0], points[1], points[2]
     ux, uy, uz, vx, vy, vz = bx - ax, by - ay, bz - az, cx - ax, cy - ay, cz - az
     nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
     if nx * (ax - middle[0]) + ny * (ay - middle[1]) + nz * (az - middle[2]) < 0:
         nx, ny, nz = -nx, -ny, -nz
-    if nx * (eye[0] - ax) + ny * (eye[1] - ay) + nz * (eye[2] - az) <= 0:
+    ex, ey, ez = eye[0] - middle[0], eye[1] - ay, eye[2] - middle[2]
+    if nx * (eye[0] - ax) + ny * ey + nz * (eye[2] - az) <= 0:
         return None
     length = (nx * nx + ny * ny + nz * nz) ** 0.5 or 1.0
-    return light.facing(nx / length, ny / length, nz / length)
+    lit = light.facing(nx / length, ny / length, nz / length)
+    flat = (nx * (eye[0] - ax) + ny * ey + nz * (eye[2] - az)) / length
+    return lit if flat > 0.07 * (ex * ex + ey * ey + ez * ez) ** 0.5 else -lit - 1e-9
 
 
 def shade_vehicle(shadows: ShadowMap, vehicle: Vehicle) -> None:
