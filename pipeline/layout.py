@@ -15,7 +15,7 @@ GRID = (64, 128)
 TOUCH = 0.15
 """Objects overlap in depth if their shared edge is longer than this times sqrt(area)."""
 CUT = 0.35
-"""The same for the edge shared with void, and sideways with upright stuff such as poles."""
+"""The same for the edge shared with void or a crowd, or sideways with upright stuff, as poles."""
 NARROW = 1 / 64
 """Stuff is upright if its mean run along rows is below this part of the picture's width, and below
 its mean run along columns."""
@@ -39,8 +39,8 @@ class SceneRecord:
     truncated: Flags
     """Whether the object reaches the picture's border or void that does [n]."""
     occluded: Flags
-    """Whether an object that stands further down shares an edge with it, void does, or upright
-    stuff such as a pole does sideways: all may hide a part of it [n]."""
+    """Whether an object that stands further down shares an edge with it, void or a crowd does, or
+    upright stuff such as a pole does sideways: all may hide a part of it [n]."""
     occluding: Flags
     """Whether it shares an edge with an object that stands further up [n]."""
     pieces: npt.NDArray[np.int16]
@@ -89,7 +89,7 @@ def index_scene(scene: Scene, taxonomy: Taxonomy) -> SceneRecord:
     truncated = np.zeros(len(ids), np.bool_)
     truncated[np.searchsorted(ids, _neighbours(scene.instance, rim))] = True
     behind, occluding, companions = _overlaps(scene.instance, ids, boxes, areas)
-    cut = _cut(scene.label, scene.instance, ids, roles.frozen, roles.surface)
+    cut = _cut(scene.label, scene.instance, ids, roles.surface)
     masks = [
         scene.instance[top:bottom, left:right] == instance
         for instance, (top, left, bottom, right) in zip(ids, boxes, strict=True)
@@ -177,13 +177,9 @@ def _overlaps(
 
 
 def _cut(
-    label: LabelMap,
-    instance: InstanceMap,
-    ids: npt.NDArray[np.int32],
-    frozen: Flags,
-    surface: Flags,
+    label: LabelMap, instance: InstanceMap, ids: npt.NDArray[np.int32], surface: Flags
 ) -> npt.NDArray[np.int64]:
-    """The edge, in pixels, each object shares with void, and sideways with upright stuff [n]."""
+    """The edge each object shares with void and crowds, and sideways with upright stuff [n]."""
     pixels = np.bincount(label.ravel(), minlength=len(surface))
     across, down = (
         pixels / np.maximum(np.bincount(starts, minlength=len(surface)), 1)
@@ -191,10 +187,8 @@ def _cut(
     )
     upright = surface & (across < NARROW * label.shape[1]) & (across < down)
     edges = np.zeros(len(ids), np.int64)
-    for ids_map, hidden_by in (
-        (instance, (frozen | upright)[label]),
-        (instance.T, frozen[label.T]),
-    ):
+    opaque = ~surface[label] & (instance < INSTANCES_PER_CLASS)
+    for ids_map, hidden_by in ((instance, opaque | upright[label]), (instance.T, opaque.T)):
         for one, other in ((slice(None, -1), slice(1, None)), (slice(1, None), slice(None, -1))):
             owners = ids_map[:, one][hidden_by[:, other]]
             owners = owners[owners >= INSTANCES_PER_CLASS]
