@@ -15,6 +15,7 @@ from hdsynth.logs import set_up_logging
 
 COMMANDS = {
     "sample-world": "hdsynth.commands.sample_world:sample_world",
+    "init-generator": "hdsynth.commands.init_generator:init_generator",
     "import-pix2pixhd": "hdsynth.commands.import_pix2pixhd:import_pix2pixhd",
     "configs": "hdsynth.commands.configs:configs",
 }

@@ -107,7 +107,7 @@ def test_sample_world_writes_the_cityscapes_layout(tmp_path: Path) -> None:
         label, ids = np.asarray(Image.open(path)), np.asarray(Image.open(instance))
         assert label.shape == ids.shape == (64, 128)
         assert np.array_equal(np.where(ids >= 1000, ids // 1000, ids), label)
-        assert Image.open(photo).size == (128, 64)
+        assert np.asarray(Image.open(photo)).shape == (64, 128, 3)
 
 
 def test_sample_world_leaves_a_folder_with_files_alone(tmp_path: Path) -> None:
@@ -140,5 +140,46 @@ def test_import_names_the_file_that_is_no_network(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["import-pix2pixhd", *arguments])
     assert result.exit_code == 2
     assert result.stderr.startswith(f"hdsynth: error: {weights}: ")
+    assert result.stderr.count("\n") == 1
+    assert not target.exists()
+
+
+def test_init_generator_takes_the_classes_of_the_taxonomy(tmp_path: Path) -> None:
+    weights = []
+    for seed, folder in ((0, "a"), (0, "b"), (1, "c")):
+        target = tmp_path / folder
+        arguments = ["tiny", "--to", str(target), "--taxonomy", "helen", "--seed", str(seed)]
+        result = CliRunner().invoke(main, ["init-generator", *arguments])
+        assert result.exit_code == 0, result.output
+        weights.append((target / "generator.safetensors").read_bytes())
+    assert weights[0] == weights[1] != weights[2]
+    written = yaml.safe_load((tmp_path / "a" / "config.yaml").read_text("utf-8"))
+    assert written["taxonomy"]["name"] == "helen"
+    assert written["generator"]["num_classes"] == 11
+
+
+def test_init_generator_takes_the_taxonomy_of_the_model(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["init-generator", "tiny", "--to", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    written = yaml.safe_load((tmp_path / "config.yaml").read_text("utf-8"))
+    assert written["taxonomy"]["name"] == "cityscapes"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["tinny"], "model 'tinny': no such file, and not one of"),
+        (["tinny"], "did you mean 'tiny'?"),
+        (["mine.yaml"], "model 'mine.yaml': no such file"),
+        (["tiny", "--taxonomy", "helena"], "did you mean 'helen'?"),
+    ],
+)
+def test_init_generator_names_what_there_is(
+    arguments: list[str], text: str, tmp_path: Path
+) -> None:
+    target = tmp_path / "ckpt"
+    result = CliRunner().invoke(main, ["init-generator", *arguments, "--to", str(target)])
+    assert result.exit_code == 2
+    assert text in result.stderr
     assert result.stderr.count("\n") == 1
     assert not target.exists()

@@ -120,5 +120,10 @@ def test_shipped_yaml_loads_under_its_name(path: Path) -> None:
         assert importlib.import_module("pipeline.taxonomy").Taxonomy.load(name).name == name
     elif kind == "policies":
         assert importlib.import_module("pipeline.policy").Policy.load(name).name == name
+    elif kind == "models":
+        importlib.import_module("hdmodel.train_config").read_train_config(path)
+    elif kind == "jobs":
+        importlib.import_module("pipeline.config").RenderConfig.load(path, options={})
     else:
-        raise AssertionError(path)
+        assert (path.parent.parent.name, path.name) == ("checkpoints", "config.yaml")
+        importlib.import_module("hdmodel.checkpoint").read_checkpoint_config(path.parent)

@@ -43,7 +43,14 @@ def sample_world(*, folder: Path, scenes: int, size: tuple[int, int], seed: int)
 
     height, width = size
     with new_folder(folder) as partial, progress_bar("drawing scenes", scenes) as show:
-        write_dataset(partial, scenes=scenes, height=height, width=width, seed=seed, progress=show)
+        write_dataset(
+            partial,
+            scenes=scenes,
+            height=height,
+            width=width,
+            seed=seed,
+            progress=lambda done, _: show(done),
+        )
     click.echo(
         f"{scenes} scenes of {height}x{width} are in {folder}. Next:\n"
         f"  hdsynth validate {folder} --format cityscapes --split train\n"

@@ -1,0 +1,49 @@
+"""`hdsynth init-generator`: a generator that has not learnt anything yet."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("init-generator")
+@click.argument("config")
+@click.option(
+    "--to",
+    metavar="CKPT",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The checkpoint folder to make; must be new or empty.",
+)
+@click.option(
+    "--taxonomy",
+    metavar="T",
+    help="The classes it shall render: a shipped name (hdsynth configs taxonomies) or a YAML "
+    "file.  [default: the one that CONFIG names]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Another seed gives other random weights.",
+)
+def init_generator(*, config: str, to: Path, taxonomy: str | None, seed: int) -> None:
+    """Make a checkpoint with random weights, to try a job before a generator is trained.
+
+    CONFIG is a shipped model (hdsynth configs models) or a YAML file of that form. The photos of
+    such a generator are noise; labels, sizes, speed and disk use are those of the real thing.
+    """
+    from hdmodel.train_config import read_train_config
+    from hdsynth.commands.models import model_file
+    from hdsynth.commands.targets import check_new
+    from hdsynth.commands.taxonomies import taxonomy_record
+
+    check_new(to)
+    model = read_train_config(model_file(config))
+    record = taxonomy_record(taxonomy or model.dataset.taxonomy)
+    from hdmodel.initialise import init_checkpoint
+
+    init_checkpoint(model.generator, taxonomy=record, seed=seed, to=to)
+    classes = len(record["class_names"])
+    click.echo(f"{to}: an untrained generator for the {classes} classes of {record['name']}. Next:")
+    click.echo(f"  hdsynth render --generator {to} --dataset DIR --format FMT --size HxW --out OUT")
