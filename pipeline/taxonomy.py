@@ -17,6 +17,7 @@ from pipeline.errors import TaxonomyError
 
 IGNORED_TRAIN_ID = 255
 MAX_CLASSES = 1000
+WIDEST_TABLE = 1 << 20
 
 
 class ClassInfo(Settings):
@@ -161,6 +162,8 @@ class Taxonomy(Settings):
             (their pixels come back as class 0).
         """
         low, high = int(values.min(initial=0)), int(values.max(initial=0))
+        if high - low > WIDEST_TABLE:
+            return self._encode_sparse(values)
         table = np.zeros(high - low + 1, self.label_dtype)
         known = np.zeros(high - low + 1, np.bool_)
         for value, class_id in self.ids_by_value.items():
@@ -173,6 +176,16 @@ class Taxonomy(Settings):
         present = np.bincount(offset.ravel(), minlength=len(known)) > 0
         unknown = np.flatnonzero(present & ~known) + low
         return table[offset], [int(value) for value in unknown]
+
+    def _encode_sparse(
+        self, values: npt.NDArray[np.integer]
+    ) -> tuple[npt.NDArray[np.unsignedinteger], list[int]]:
+        """`encode` for values too far apart for a lookup table: broken files, mostly."""
+        present, inverse = np.unique(values, return_inverse=True)
+        known = [self.ids_by_value.get(int(value)) for value in present]
+        table = np.array([class_id or 0 for class_id in known], self.label_dtype)
+        unknown = [int(v) for v, class_id in zip(present, known, strict=True) if class_id is None]
+        return table[inverse].reshape(values.shape), unknown
 
     def decode(self, label: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.int32]:
         """Turn class ids into the numbers a dataset file of this taxonomy holds, int32 [H, W]."""
