@@ -36,7 +36,7 @@ class RenderedShard:
     """uint8 [S, H, W, 3]."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # no slots: Beam shares it by a weak reference
 class LoadedGenerator:
     """A generator on its device."""
 

@@ -13,14 +13,15 @@ from pipeline.checkpoints import bundled_checkpoint, choose_checkpoint
 from pipeline.config import RenderConfig, fingerprint
 from pipeline.errors import DatasetError
 from pipeline.fit import fit
+from pipeline.layout import SceneRecord, index_scene
 from pipeline.output import OutputFolder
 from pipeline.plan import PlanRow, assign_scene
-from pipeline.policy import DonorTable, Policy, SceneRecord, index_scene, sample_program
+from pipeline.policy import Policy
 from pipeline.progress import progress_bar
 from pipeline.rng import sample_generator
+from pipeline.sampling import DonorTable, sample_program
 from pipeline.sources import Source, open_source
 from pipeline.taxonomy import Taxonomy
-from pipeline.validate import check_scene
 
 log = logging.getLogger("hdsynth.render")
 
@@ -58,7 +59,8 @@ def prepare(config: RenderConfig) -> PreparedJob:
     """
     source = open_source(config.dataset)
     taxonomy = source.taxonomy
-    policy = Policy.load(config.recompose.policy)
+    asked = config.recompose.policy
+    policy = asked if isinstance(asked, Policy) else Policy.load(asked)
     checkpoint = choose_checkpoint(config.generator.checkpoint, taxonomy)
     if checkpoint == bundled_checkpoint():
         log.info(
@@ -101,7 +103,7 @@ def index_scenes(job: PreparedJob) -> list[SceneRecord]:
 
     def index(name: str) -> SceneRecord | str:
         try:
-            scene = check_scene(job.source, name)
+            scene = job.source.read(name, photo=False)
             fitted = fit(scene, job.config.size, job.config.fit, taxonomy=job.taxonomy)
         except DatasetError as error:
             return str(error)
@@ -129,17 +131,13 @@ def index_scenes(job: PreparedJob) -> list[SceneRecord]:
 def make_plan(job: PreparedJob, records: Sequence[SceneRecord]) -> list[PlanRow]:
     """Sample the edit program of every output sample; the same for the same seed, always."""
     by_name = {record.name: record for record in records}
-    donors = DonorTable.build(records, job.policy, job.taxonomy)
+    donors = DonorTable.build(records, job.policy, taxonomy=job.taxonomy)
     seed = job.config.seed
     rows = []
     for index in range(job.samples):
         scene, variant = assign_scene(index, job.scenes)
         program = sample_program(
-            job.policy,
-            by_name[scene],
-            donors,
-            taxonomy=job.taxonomy,
-            rng=sample_generator(seed, index),
+            job.policy, by_name[scene], donors, rng=sample_generator(seed, index)
         )
         rows.append(
             PlanRow(

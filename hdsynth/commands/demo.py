@@ -1,0 +1,57 @@
+"""`hdsynth demo`: the whole road on the sample world, with the bundled checkpoint."""
+
+from pathlib import Path
+
+import click
+
+SCENES = 40
+SIZE = (256, 512)
+
+
+@click.command("demo")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="hdsynth-demo",
+    show_default=True,
+    help="Where everything goes.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="How many samples to make.",
+)
+def demo(*, out: Path, samples: int) -> None:
+    """Draw a small street dataset, edit and render it, and make a preview to look at.
+
+    Run again, it goes on where it stopped.
+    """
+    from hdsynth.commands.render import report
+    from hdsynth.commands.targets import new_folder
+    from pipeline.config import OutputConfig, RenderConfig
+    from pipeline.preview import write_preview
+    from pipeline.progress import progress_bar
+    from pipeline.run import render
+    from pipeline.sample_world import write_dataset
+    from pipeline.sources import DatasetConfig
+
+    world, run, preview = out / "world", out / "run", out / "preview"
+    height, width = SIZE
+    if not world.exists():
+        with new_folder(world) as folder, progress_bar("drawing scenes", SCENES) as advance:
+            write_dataset(
+                folder, scenes=SCENES, height=height, width=width, seed=0, progress=advance
+            )
+    summary = render(
+        RenderConfig(
+            dataset=DatasetConfig(root=str(world), format="cityscapes", split="train"),
+            samples=samples,
+            size=SIZE,
+            output=OutputConfig(path=run, shard_size=8),
+        )
+    )
+    report(summary)
+    page = write_preview(run, preview)
+    click.echo(f"the dataset: {world}\nthe samples: {run}\nlook at them: {page.absolute()}")

@@ -1,0 +1,153 @@
+"""Forecasts: what a job would do and need, found out without writing anything."""
+
+import os
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hdmodel.architecture import GeneratorConfig
+from hdmodel.checkpoint import read_checkpoint_config
+from pipeline.compose import CACHE_BYTES
+from pipeline.config import RenderConfig
+from pipeline.devices import candidate_devices
+from pipeline.prepare import PreparedJob, index_scenes, make_plan, prepare
+from pipeline.program import Paste
+
+GIB = 2**30
+BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2}
+PROCESS_BYTES = 600 << 20
+"""What a worker process takes before any work: interpreter, torch, Beam."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a job would do and need."""
+
+    out: str
+    state: str
+    """new, or resumes with how many shards committed."""
+    dataset: str
+    scenes: int
+    """Source scenes that would be used."""
+    samples: int
+    shards: int
+    size: tuple[int, int]
+    generator: str
+    devices: list[str]
+    workers: int
+    batch: int
+    """Photos per batch."""
+    edits: dict[str, int]
+    """Operations over all samples, by name."""
+    pasted: dict[str, int]
+    """Pasted objects by class."""
+    unedited: int
+    """Samples whose program has no operation."""
+    disk_bytes: int
+    """Upper bound: pixels without compression."""
+    memory_bytes: int
+    """Estimate for all worker processes together, host and device memory."""
+
+    def to_plain(self) -> dict[str, Any]:
+        """The forecast as JSON-compatible data."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """The forecast for people."""
+        height, width = self.size
+        edits = ", ".join(f"{name} {count}" for name, count in sorted(self.edits.items()))
+        pasted = ", ".join(f"{name} {count}" for name, count in sorted(self.pasted.items()))
+        lines = [
+            ("dataset", f"{self.dataset}: {self.scenes} source scenes used"),
+            ("output", f"{self.out} ({self.state})"),
+            ("samples", f"{self.samples} of {height}x{width}, in {self.shards} shards"),
+            ("edits", f"{edits or 'none'}; {self.unedited} samples are not edited"),
+            ("pasted", pasted or "nothing"),
+            ("generator", self.generator),
+            ("devices", f"{', '.join(self.devices)}, {self.workers} worker processes, "
+             f"{self.batch} photos per batch"),
+            ("disk", f"at most {self.disk_bytes / GIB:.2f} GiB (pixels before compression)"),
+            ("memory", f"about {self.memory_bytes / GIB:.1f} GiB over all workers (estimate)"),
+        ]
+        return "\n".join(f"{name:<10} {text}" for name, text in lines)
+
+
+def forecast(config: RenderConfig) -> Forecast:
+    """Check a job as `render` would, and say what it would do.
+
+    Raises:
+        InputError: `render` would refuse the job.
+    """
+    job = prepare(config)
+    devices = candidate_devices(config.generator.device)
+    job.out.check_target(overwrite=False)
+    state = "new"
+    if job.out.exists():
+        job.out.check_same_job(job.identity)
+        state = f"resumes, {len(job.out.committed())} shards are committed"
+    records = index_scenes(job)
+    rows = make_plan(job, records)
+    edits: Counter[str] = Counter()
+    pasted: Counter[str] = Counter()
+    unedited = 0
+    for row in rows:
+        program = row.parsed_program()
+        unedited += not program.operations
+        for operation in program.operations:
+            edits[operation.op] += 1
+            if isinstance(operation, Paste):
+                class_id = operation.donor_instance // 1000
+                pasted[job.taxonomy.classes[class_id].name] += 1
+    return Forecast(
+        out=str(job.out.root),
+        state=state,
+        dataset=f"{config.dataset.root} ({config.dataset.format})",
+        scenes=len(records),
+        samples=job.samples,
+        shards=job.shards,
+        size=config.size,
+        generator=str(job.checkpoint),
+        devices=devices,
+        workers=config.workers,
+        batch=_batch(config),
+        edits=dict(edits),
+        pasted=dict(pasted),
+        unedited=unedited,
+        disk_bytes=job.samples * _sample_bytes(job),
+        memory_bytes=_memory(job),
+    )
+
+
+def _batch(config: RenderConfig) -> int:
+    height, width = config.size
+    fitting = config.generator.batch_pixels // (height * width)
+    return max(1, min(fitting, config.output.shard_size))
+
+
+def _sample_bytes(job: PreparedJob) -> int:
+    height, width = job.config.size
+    return height * width * (3 + 4 + job.taxonomy.label_dtype.itemsize)
+
+
+def _memory(job: PreparedJob) -> int:
+    config = job.config
+    height, width = config.size
+    pixel_bytes = BYTES_OF_DTYPE[config.generator.dtype]
+    network = read_checkpoint_config(job.checkpoint).generator
+    weights = sum(file.stat().st_size for file in job.checkpoint.glob("generator.safetensors"))
+    activations = _batch(config) * height * width * pixel_bytes * _live_channels(network)
+    shard = config.output.shard_size * _sample_bytes(job)
+    cache = min(CACHE_BYTES, len(job.scenes) * _sample_bytes(job))
+    # A shard is in memory as it is composed, as it is rendered, and as it is compressed.
+    per_worker = PROCESS_BYTES + 2 * weights + activations + 3 * shard + cache
+    processes = min(config.workers, job.shards)
+    return processes * per_worker + (PROCESS_BYTES if processes > 1 else 0)
+
+
+def _live_channels(network: GeneratorConfig) -> int:
+    """Full-resolution channels alive at the network's widest moment, its first layer.
+
+    The conditioning, its padded copy, and input, output and padded copy of the first layer's
+    normalisation.
+    """
+    return 2 * network.in_channels + 4 * network.base_channels

@@ -1,0 +1,63 @@
+"""Small datasets and checkpoints on disk for tests, written without our own writers."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from hdmodel.architecture import GeneratorConfig
+from hdmodel.checkpoint import save_checkpoint
+from hdmodel.generator import build_generator
+from hdmodel.layers import initialise
+from pipeline.taxonomy import Taxonomy
+from tests.scenes import CAR, street
+
+CITY = "testville"
+
+
+def stem(number: int) -> str:
+    return f"{CITY}_{number:06d}_000019"
+
+
+def label_file(root: Path, number: int, split: str = "val") -> Path:
+    return root / "gtFine" / split / CITY / f"{stem(number)}_gtFine_labelIds.png"
+
+
+def instance_file(root: Path, number: int, split: str = "val") -> Path:
+    return root / "gtFine" / split / CITY / f"{stem(number)}_gtFine_instanceIds.png"
+
+
+def write_cityscapes(
+    root: Path, *, scenes: int = 5, height: int = 32, width: int = 64, split: str = "val"
+) -> Path:
+    """A dataset in Cityscapes layout; scene n has n extra cars."""
+    for number in range(scenes):
+        scene = street(stem(number), height=height, width=width)
+        label, instance = scene.label, scene.instance
+        for extra in range(number):
+            box = (slice(height - 6, height - 2), slice(2 + 7 * extra, 8 + 7 * extra))
+            label[box] = CAR
+            instance[box] = CAR * 1000 + 2 + extra
+        path = label_file(root, number, split)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(label).save(path)
+        Image.fromarray(instance.astype(np.uint16)).save(instance_file(root, number, split))
+    return root
+
+
+def write_checkpoint(path: Path, *, taxonomy: str = "cityscapes", seed: int = 0) -> Path:
+    """An untrained generator of the smallest size."""
+    classes = Taxonomy.load(taxonomy)
+    config = GeneratorConfig(
+        num_classes=classes.num_classes, base_channels=4, downsamplings=2, blocks=1
+    )
+    generator = build_generator(config)
+    initialise(generator, torch.Generator().manual_seed(seed))
+    record = {
+        "name": classes.name,
+        "version": classes.version,
+        "fingerprint": classes.fingerprint,
+        "class_names": classes.class_names,
+    }
+    return save_checkpoint(path, generator, taxonomy=record)
