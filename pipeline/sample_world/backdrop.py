@@ -11,7 +11,7 @@ from pipeline.sample_world.camera import Camera
 from pipeline.sample_world.canvas import GRID, Canvas, Point
 from pipeline.sample_world.light import Light
 from pipeline.sample_world.street import Street
-from pipeline.sample_world.texture import TILE, noise
+from pipeline.sample_world.texture import TILE, Tile, noise
 
 _WRAP = TILE - 1
 
@@ -95,6 +95,14 @@ class ShadowMap:
         return (1 - dark) * (1 - np.asarray(contact, np.float32) / 255)
 
 
+def _lookup(tile: Tile, rows: Tile, columns: Tile) -> Tile:
+    """Return the tile's values at rows [H,1] and columns [H,W], wrapped around."""
+    at = columns.astype(np.int32)
+    at &= _WRAP
+    at += (rows.astype(np.int32) & _WRAP) * TILE
+    return tile.ravel().take(at)
+
+
 def light_ground(
     canvas: Canvas, camera: Camera, light: Light, street: Street, shadows: ShadowMap, dice: Random
 ) -> None:
@@ -109,12 +117,8 @@ def light_ground(
     column = np.arange(width, dtype=np.float32)[None, :] + 0.5 - camera.centre / GRID
     x = column * z * (GRID / camera.focal) - camera.bend * z * z
     shift_x, shift_z = dice.uniform(0, TILE), dice.uniform(0, TILE)
-    fine_i = (z * 40 + shift_z).astype(np.intp) & _WRAP
-    fine_j = (x * 64 + shift_x).astype(np.intp) & _WRAP
-    wide_i = (z * 4 + shift_z).astype(np.intp) & _WRAP
-    wide_j = (x * 9 + shift_x).astype(np.intp) & _WRAP
-    fine = noise(31, 64, 3, 1.0)[np.broadcast_to(fine_i, fine_j.shape), fine_j]
-    wide = noise(32, 4, 5, 0.6)[np.broadcast_to(wide_i, wide_j.shape), wide_j]
+    fine = _lookup(noise(31, 64, 3, 1.0), z * 40 + shift_z, x * 64 + shift_x)
+    wide = _lookup(noise(32, 4, 5, 0.6), z * 4 + shift_z, x * 9 + shift_x)
     amount = np.zeros((2, 64), np.float32)
     amount[:, [ids.ROAD, ids.PARKING]] = ((0.075,), (0.022,))
     amount[:, ids.SIDEWALK] = (0.06, 0.03)
@@ -123,8 +127,9 @@ def light_ground(
     near = np.clip(14 / z, 0.12, 1)
     factor = 1 + rough[0] * fine * near + rough[1] * wide
     slabs = (label == ids.SIDEWALK) & (z < 28)
-    joint = (np.mod(x, 0.75) < 0.05) | (np.mod(z + x * 0, 0.75) < 0.05)
-    factor -= 0.16 * np.clip(1.3 - z / 22, 0, 1) * (slabs & joint)
+    joint = (x * 85).astype(np.int32) & 63 < 4
+    joint |= (z * 85).astype(np.int32) & 63 < 4
+    factor -= np.float32(0.16) * np.clip(1.3 - z / 22, 0, 1) * (slabs & joint)
     left = shadows.light_left()[top:]
     factor *= left
     up = light.facing(0, 1, 0)

@@ -26,7 +26,7 @@ class Canvas:
         self.ids = Image.new("I", (self.width, self.height))
         self._photo = ImageDraw.Draw(self.photo)
         self._ids = ImageDraw.Draw(self.ids)
-        self._glows: list[tuple[float, float, float, Ink]] = []
+        self._glows: list[tuple[float, float, float, Ink, int]] = []
 
     def fill(self, points: Sequence[Point], ink: Ink, ident: int) -> None:
         """Paint a polygon given by its corners (column, row)."""
@@ -121,15 +121,21 @@ class Canvas:
         self.photo.paste(coloured, (x0, y0), bits)
         self.ids.paste(ident, (x0, y0, x1, y1), bits)
 
-    def add_glow(self, centre: Point, radius: float, ink: Ink) -> None:
-        """Note a light whose halo is added to the finished photo (labels do not change)."""
-        self._glows.append((centre[0], centre[1], radius, ink))
+    def add_glow(self, centre: Point, radius: float, ink: Ink, ident: int) -> None:
+        """Note a light of an object whose halo is added to the finished photo."""
+        self._glows.append((centre[0], centre[1], radius, ink, ident))
 
     def shine(self, photo: NDArray[np.float32]) -> None:
-        """Add the noted halos to photo [H,W,3] of the finished size, in place."""
+        """Add the noted halos to photo [H,W,3] of the finished size, in place.
+
+        A light that something nearer hides has no halo. Labels do not change.
+        """
         height, width = photo.shape[:2]
         disc = glow_disc()
-        for u, v, r, ink in self._glows:
+        for u, v, r, ink, ident in self._glows:
+            inside = 0 <= u < self.width and 0 <= v < self.height
+            if inside and self.ids.getpixel((int(u), int(v))) != ident:
+                continue
             x, y, radius = u / GRID, v / GRID, max(1.0, r / GRID)
             x0, x1 = max(0, int(x - radius)), min(width, int(x + radius) + 1)
             y0, y1 = max(0, int(y - radius)), min(height, int(y + radius) + 1)

@@ -45,7 +45,7 @@ def expose(
     instance = np.array(np.asarray(canvas.ids)[::GRID, ::GRID], np.int32)
     image = canvas.photo.reduce(GRID)
     if light.blur > 0.3:
-        image = image.filter(ImageFilter.GaussianBlur(light.blur * canvas.height / GRID / 256))
+        image = image.filter(ImageFilter.BoxBlur(light.blur * canvas.height / GRID / 256))
     photo = np.array(image, np.float32)
     if light.wet:
         _reflect(photo, image, instance, camera, light)

@@ -124,8 +124,10 @@ def _wall(width: int, height: int, ppm: float, wall: Colour, kind: str) -> Image
     for left in range(0, width, part[0]):
         for upper in range(0, height, part[1]):
             grey.paste(piece, (left, upper))
-    luts = [[min(255, int(k * c / 128)) for k in range(256)] for c in wall]
-    return Image.merge("RGB", [grey.point(lut) for lut in luts])
+    shades = Image.frombytes("P", grey.size, grey.tobytes())
+    tones = np.arange(256)[:, None] * (np.array(wall) / 128)
+    shades.putpalette(np.minimum(tones, 255).astype(np.uint8).tobytes())
+    return shades.convert("RGB")
 
 
 def _front(house: House, ppm: float, top: float, light: Light, *, end: bool) -> Image.Image:
@@ -151,7 +153,8 @@ def _front(house: House, ppm: float, top: float, light: Light, *, end: bool) -> 
     dark = mix(house.wall, (40, 38, 40), 0.35)
     lit: Colour = (250, 206, 128)
     ledges = dice.random() < 0.6
-    cross = dice.random() < 0.7
+    near = ppm > 7
+    cross = dice.random() < 0.7 and near
     shutters = dice.random() < 0.2
     rect(0, 0, metres, 0.6, mix(house.wall, (90, 88, 86), 0.5))
     for level in range(floors):
@@ -188,8 +191,9 @@ def _front(house: House, ppm: float, top: float, light: Light, *, end: bool) -> 
             if shutters:
                 rect(x - 0.42, y, 0.32, high, dark)
                 rect(x + wide + 0.1, y, 0.32, high, dark)
-            rect(x - 0.15, y - 0.2, wide + 0.3, 0.1, mix(house.trim, (120, 118, 116), 0.4))
-            if house.balconies and level and k % 2 == house.seed % 2:
+            if near:
+                rect(x - 0.15, y - 0.2, wide + 0.3, 0.1, mix(house.trim, (120, 118, 116), 0.4))
+            if near and house.balconies and level and k % 2 == house.seed % 2:
                 rect(x - 0.4, base + 0.05, wide + 0.8, 0.12, (150, 148, 146))
                 for n in range(9):
                     rect(x - 0.4 + n * (wide + 0.76) / 8, base + 0.1, 0.05, 0.95, (66, 66, 70))

@@ -73,7 +73,7 @@ def _paint_lamp(canvas: Canvas, light: Light, post: Post, foot: Point, s: float)
     head += [(tip[0] + 0.3 * s, tip[1] + 0.14 * s), (tip[0] - 0.3 * s, tip[1] + 0.14 * s)]
     if light.dusk:
         canvas.fill(head, light.glow((255, 226, 160), post.z), ids.POLE)
-        canvas.add_glow((tip[0], tip[1] + 0.1 * s), 3.2 * s, (150, 118, 66))
+        canvas.add_glow((tip[0], tip[1] + 0.07 * s), 3.2 * s, (150, 118, 66), ids.POLE)
     else:
         canvas.fill(head, light.shade((168, 170, 168), 0.3, post.z), ids.POLE)
 
@@ -173,7 +173,7 @@ def _paint_signal(
                 ink = light.glow(tones[k], post.z)
                 strong = 0.55 if light.dusk else 0.16
                 halo = (int(ink[0] * strong), int(ink[1] * strong), int(ink[2] * strong))
-                canvas.add_glow(centre, 0.9 * s, halo)
+                canvas.add_glow(centre, 0.9 * s, halo, ids.TRAFFIC_LIGHT)
             else:
                 r, g, b = tones[k]
                 ink = light.shade((20 + r * 0.15, 20 + g * 0.15, 20 + b * 0.15), 0.2, post.z)

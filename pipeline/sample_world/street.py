@@ -185,7 +185,8 @@ def _paint_wear(ground: _Ground, street: Street, dice: Random) -> None:
                 )
     for _ in range(dice.randrange(6)):
         x, z = dice.uniform(left, right - 1.5), dice.uniform(4, 60)
-        tone = vary(dice, street.asphalt, 16)
+        shift = dice.uniform(-20, 10)
+        tone = (street.asphalt[0] + shift, street.asphalt[1] + shift, street.asphalt[2] + shift)
         reach = dice.uniform(1, 9)
         ground.patch(x, min(right, x + dice.uniform(0.6, 2.4)), z, z + reach, tone, ids.ROAD)
     for _ in range(dice.randrange(4)):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import cos, pi, sin
 from random import Random
+from typing import cast
 
 import numpy as np
 
@@ -27,20 +28,30 @@ _TYRE: Colour = (30, 30, 32)
 _RED: Colour = (176, 22, 26)
 
 
+Shares = tuple[float, float, float, float]
+"""A part of a face: start and end along its lower edge, start and end upwards, in 0..1."""
+
+
 @dataclass
 class Face:
     """A flat outline with marks painted on it; a mark with glow shines at dusk."""
 
     corners: Sequence[Corner]
     colour: Colour
-    marks: list[tuple[Sequence[Corner], Colour, bool]] = field(default_factory=list)
+    marks: list[tuple[Sequence[Corner] | Shares, Colour, bool]] = field(default_factory=list)
 
     def mark(
         self, s0: float, s1: float, t0: float, t1: float, colour: Colour, *, glow: bool = False
     ) -> None:
         """Add a quadrilateral in shares of the face (corners: lower 0, lower 1, upper 1, upper 0)."""
-        corners = [self.at(s0, t0), self.at(s1, t0), self.at(s1, t1), self.at(s0, t1)]
-        self.marks.append((corners, colour, glow))
+        self.marks.append(((s0, s1, t0, t1), colour, glow))
+
+    def outline(self, mark: Sequence[Corner] | Shares) -> list[Corner]:
+        """Return the corners of a mark."""
+        if isinstance(mark, tuple):
+            s0, s1, t0, t1 = cast("Shares", mark)
+            return [self.at(s0, t0), self.at(s1, t0), self.at(s1, t1), self.at(s0, t1)]
+        return list(cast("Sequence[Corner]", mark))
 
     def at(self, s: float, t: float) -> Corner:
         """Return the point at shares s along the lower edge and t upwards."""
@@ -184,10 +195,10 @@ def _car(vehicle: Vehicle, dice: Random) -> list[Solid]:
     kind = vehicle.kind
     belt = {"suv": 1.08, "van": 1.12}.get(kind, 0.93)
     base0, top0 = {
-        "sedan": (-0.38, -0.24), "hatch": (-0.485, -0.40), "estate": (-0.49, -0.45),
+        "sedan": (-0.36, -0.20), "hatch": (-0.485, -0.40), "estate": (-0.49, -0.45),
         "suv": (-0.49, -0.43), "van": (-0.495, -0.47),
     }[kind]  # fmt: skip
-    base1, top1 = (0.24, 0.04) if kind != "van" else (0.36, 0.17)
+    base1, top1 = (0.25, 0.02) if kind != "van" else (0.36, 0.17)
     sill = 0.27
     body = _prism(
         [
@@ -390,7 +401,7 @@ def paint_vehicle(
             jobs.append(([world(p) for p in tread], _TYRE, 0.05, False))
         disc = [world((x, radius + radius * b, z + radius * a)) for a, b in _ROUND]
         (outer if seen > 0 else jobs).append((disc, _TYRE, 0.25, False))
-        if seen > 0:
+        if seen > 0 and camera.scale(vehicle.z) > 0.02 * canvas.width:
             arch = [world((x, radius + 1.22 * radius * max(-0.3, b), z + 1.22 * radius * a)) for a, b in _ROUND]  # noqa: E501
             outer.insert(0, (arch, (22, 22, 24), 0.1, False))
             hub = [world((x, radius + 0.62 * radius * b, z + 0.62 * radius * a)) for a, b in _ROUND]
@@ -410,7 +421,7 @@ def paint_vehicle(
                 jobs[-1] = (points, face.colour, -facing, False)
                 continue
             for mark, colour, glow in face.marks:
-                jobs.append(([world(p) for p in mark], colour, facing, glow))
+                jobs.append(([world(p) for p in face.outline(mark)], colour, facing, glow))
         if order == 0:
             jobs += outer
     _paint(canvas, camera, light, vehicle, jobs, ident)
@@ -436,7 +447,7 @@ def _paint(
             middle = (sum(p[0] for p in corners) / 4, sum(p[1] for p in corners) / 4)
             dim = 0.5 if light.dusk else 0.22
             halo = (int(colour[0] * dim), int(colour[1] * dim), int(colour[2] * dim))
-            canvas.add_glow(middle, 0.75 * camera.scale(vehicle.z), halo)
+            canvas.add_glow(middle, 0.75 * camera.scale(vehicle.z), halo, ident)
         else:
             canvas.fill(corners, light.shade(colour, facing, vehicle.z), ident)
 
