@@ -97,9 +97,10 @@ def decode_indices(
 ) -> InstanceMap:
     """Turn a per-image object index (COCO-Stuff) into our instance map.
 
-    Such maps number the objects from 0 and repeat the label file's number everywhere else. A
-    thing's pixel that carries its own label number, beyond the last number in use for objects, is
-    crowd.
+    Such maps number the objects from 0 and repeat the label file's number everywhere else. An
+    object is of the class most of its thing pixels carry. What remains is crowd: its slivers on
+    other classes (outlines differ by some pixels), and things' pixels that carry their own label
+    number, beyond the last number in use for objects.
 
     Args:
         values: The instance file's content, any integer dtype [H, W].
@@ -107,14 +108,30 @@ def decode_indices(
         label: Class ids [H, W].
         taxonomy: The taxonomy of the label map.
     """
-    instance = encode_indices(values, label, taxonomy)
+    pieces = encode_indices(values, label, taxonomy)
     things = taxonomy.is_thing[label]
     repeated = things & (values == label_values)
     objects = np.unique(values[things & ~repeated])
     last_object = int(objects[-1]) if objects.size else -1
-    crowd = repeated & (values > last_object + 1)
-    instance[crowd] = label[crowd]
+    single = (pieces >= INSTANCES_PER_CLASS) & ~(repeated & (values > last_object + 1))
+    ids, first, inverse, areas = np.unique(
+        pieces[single], return_index=True, return_inverse=True, return_counts=True
+    )
+    main = _largest_piece(values[single][first], areas)
+    classes = ids[main] // INSTANCES_PER_CLASS
+    rank = np.arange(len(classes)) - np.searchsorted(classes, classes)
+    table = ids // INSTANCES_PER_CLASS
+    table[main] = classes * INSTANCES_PER_CLASS + rank
+    instance = stuff_instances(label)
+    instance[single] = table[inverse]
     return instance
+
+
+def _largest_piece(index: IntegerMap, areas: npt.NDArray[np.integer]) -> npt.NDArray[np.intp]:
+    """The positions of the largest piece of each index (the first one of equals), sorted."""
+    order = np.lexsort((-areas, index))
+    _, first = np.unique(index[order], return_index=True)
+    return np.sort(order[first])
 
 
 def _instance_tables(
