@@ -43,6 +43,16 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with their whole first sentence."""
+        rows = [
+            (name, command.get_short_help_str(limit=200))
+            for name in self.list_commands(ctx)
+            if (command := self.get_command(ctx, name))
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -102,7 +112,7 @@ def _fail(message: str, *, verbose: bool) -> NoReturn:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="`hdsynth COMMAND --help` explains a command. "
     "Exit codes: 0 done; 1 finished, but some samples failed; 2 the input or the command is "
-    "wrong; 3 a quality gate failed; 130 interrupted.",
+    "wrong; 3 a quality gate failed; 70 a bug in hdsynth; 130 interrupted.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Show debug messages, and where errors arose.")
 @click.version_option(__version__, prog_name="hdsynth", message="%(prog)s %(version)s")

@@ -9,13 +9,11 @@ import click
 @click.argument("kind", required=False)
 @click.argument("name", required=False)
 def configs(*, kind: str | None, name: str | None) -> None:
-    r"""List the shipped configurations, or print one.
+    """List the shipped configurations, or print one.
 
-    Without arguments, every kind and its names; with KIND (taxonomies, models, ...), the names of
-    that kind; with KIND and NAME, the file itself, ready to be redirected into one of your own:
-
-    \b
-        hdsynth configs taxonomies cityscapes > my-taxonomy.yaml
+    Without arguments, every kind and its names; with KIND (taxonomies, models, policies, jobs,
+    checkpoints), the names of that kind; with KIND and NAME, the file itself, to start one of your
+    own from: `hdsynth configs taxonomies cityscapes > mine.yaml`.
     """
     from configs import KINDS, folder, names
 

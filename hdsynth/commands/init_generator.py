@@ -22,6 +22,7 @@ import click
 )
 @click.option(
     "--seed",
+    metavar="S",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,

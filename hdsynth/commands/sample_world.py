@@ -11,6 +11,7 @@ from hdsynth.commands.options import SIZE
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--scenes",
+    metavar="N",
     type=click.IntRange(min=1),
     default=64,
     show_default=True,
@@ -26,6 +27,7 @@ from hdsynth.commands.options import SIZE
 )
 @click.option(
     "--seed",
+    metavar="S",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
