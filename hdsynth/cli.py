@@ -14,7 +14,11 @@ from hdsynth.installation import misplaced_package
 from hdsynth.logs import set_up_logging
 
 COMMANDS = {
+    "demo": "hdsynth.commands.demo:demo",
     "sample-world": "hdsynth.commands.sample_world:sample_world",
+    "validate": "hdsynth.commands.validate:validate",
+    "plan": "hdsynth.commands.render:plan",
+    "render": "hdsynth.commands.render:render",
     "init-generator": "hdsynth.commands.init_generator:init_generator",
     "import-pix2pixhd": "hdsynth.commands.import_pix2pixhd:import_pix2pixhd",
     "configs": "hdsynth.commands.configs:configs",

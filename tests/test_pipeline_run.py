@@ -354,8 +354,6 @@ def test_a_portable_runner_makes_the_same_labels(
             "0",
             "--port_file",
             str(tmp_path / "port"),
-            "--background_timeout_secs",
-            "0",
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
