@@ -3,7 +3,6 @@
 from random import Random
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from pipeline.sample_world import ids
@@ -86,13 +85,14 @@ class ShadowMap:
         pixels = self._pixels(footprint)
         ImageDraw.Draw(self._contact).polygon(pixels, int(255 * strength))
 
-    def light_left(self) -> NDArray[np.float32]:
+    def light_left(self) -> Tile:
         """Return the share of light [H,W] that reaches each pixel if it is ground."""
         width = self._size[0]
         cast = self._cast.filter(ImageFilter.BoxBlur(max(0.5, width / 640)))
         contact = self._contact.filter(ImageFilter.BoxBlur(max(0.7, width / 320)))
-        dark = np.asarray(cast, np.float32) * (self._light.shadow / 255)
-        return (1 - dark) * (1 - np.asarray(contact, np.float32) / 255)
+        dark = np.asarray(cast, np.float32) * np.float32(self._light.shadow / 255)
+        left: Tile = (1 - dark) * (1 - np.asarray(contact, np.float32) / np.float32(255))
+        return left
 
 
 def _lookup(tile: Tile, rows: Tile, columns: Tile) -> Tile:

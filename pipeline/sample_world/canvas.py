@@ -154,7 +154,8 @@ _RAMP = np.linspace(0, 1, 256, dtype=np.float32)[:, None]
 def _homography(corners: Sequence[Point], width: int, height: int) -> tuple[float, ...]:
     """Return the eight numbers that take canvas pixels to texture pixels."""
     texture = ((0, 0), (width, 0), (width, height), (0, height))
-    rows, right = [], []
+    rows: list[tuple[float, ...]] = []
+    right: list[float] = []
     for (x, y), (s, t) in zip(corners, texture, strict=True):
         rows.append((x, y, 1, 0, 0, 0, -s * x, -s * y))
         rows.append((0, 0, 0, x, y, 1, -t * x, -t * y))

@@ -270,7 +270,9 @@ def paint_house(canvas: Canvas, camera: Camera, light: Light, house: House) -> N
         _paint_roof(canvas, camera, light, house, first)
 
 
-def _lit(texture: Image.Image, light: Light, facing: float, first: float, last: float) -> Image.Image:
+def _lit(
+    texture: Image.Image, light: Light, facing: float, first: float, last: float
+) -> Image.Image:
     """Return the texture under the light, with haze growing from depth first to last."""
     a, d = np.array(light.ambient, np.float32), np.array(light.direct, np.float32)
     # Texture columns are spread evenly in depth.

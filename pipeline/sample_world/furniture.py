@@ -15,7 +15,10 @@ _STEEL: Colour = (128, 132, 134)
 
 @dataclass(frozen=True)
 class Post:
-    """Something on a post at (x, z): kind is 'lamp', 'sign', 'signal', 'bollard' or a clutter."""
+    """Something upright at (x, z), in metres.
+
+    Kind is 'lamp', 'sign', 'signal', 'bollard', 'bin', 'column', 'pram' or 'dog'.
+    """
 
     kind: str
     x: float
@@ -88,9 +91,7 @@ def _polygon(centre: Point, radius: float, corners: int, turn: float) -> list[Po
     ]
 
 
-def _paint_sign(
-    canvas: Canvas, light: Light, dice: Random, at: Point, s: float, z: float
-) -> None:
+def _paint_sign(canvas: Canvas, light: Light, dice: Random, at: Point, s: float, z: float) -> None:
     """Paint a sign plate centred at a point; some show their grey back."""
     facing = light.facing(0, 0, -1)
     red = light.shade((206, 36, 36), facing, z)
@@ -192,7 +193,12 @@ def _paint_clutter(
         w = 0.3 * s
         box = [(u - w * 0.85, v), (u + w * 0.85, v), (u + w, v - h), (u - w, v - h)]
         canvas.fill(box, light.shade(tone, front, z), ids.STATIC)
-        lid = [(u - w * 1.1, v - h), (u + w * 1.1, v - h), (u + w, v - h * 1.13), (u - w, v - h * 1.13)]
+        lid = [
+            (u - w * 1.1, v - h),
+            (u + w * 1.1, v - h),
+            (u + w, v - h * 1.13),
+            (u - w, v - h * 1.13),
+        ]
         canvas.fill(lid, light.shade((40, 42, 44), front, z), ids.STATIC)
     elif post.kind == "column":
         w = 0.6 * s
@@ -205,22 +211,26 @@ def _paint_clutter(
         canvas.fill([(u - w * 1.15, v - h), (u, v - h * 1.22), (u + w * 1.15, v - h)], cap, 4)
     elif post.kind == "pram":
         ink = light.shade(vary(dice, (60, 60, 80), 30), front, z)
-        canvas.fill([(u - 0.4 * s, v - 0.35 * s), (u + 0.35 * s, v - 0.35 * s), (u + 0.3 * s, v - h),
-                     (u - 0.1 * s, v - h), (u - 0.4 * s, v - 0.7 * s)], ink, ids.DYNAMIC)  # fmt: skip
+        hood = [(-0.4, 0.35), (0.35, 0.35), (0.3, post.height), (-0.1, post.height), (-0.4, 0.7)]
+        canvas.fill([(u + x * s, v - y * s) for x, y in hood], ink, ids.DYNAMIC)
         for dx in (-0.28, 0.25):
             wheel = _polygon((u + dx * s, v - 0.14 * s), 0.14 * s, 8, 0)
             canvas.fill(wheel, light.shade((30, 30, 32), 0.2, z), ids.DYNAMIC)
     else:
-        ink = light.shade(vary(dice, dice.choice(((96, 70, 44), (50, 46, 44), (190, 170, 140))), 8), front, z)
+        fur: Colour = dice.choice(((96, 70, 44), (50, 46, 44), (190, 170, 140)))
+        ink = light.shade(vary(dice, fur, 8), front, z)
         side = dice.choice((-1, 1))
 
         def at(x: float, y: float) -> Point:
             return u + side * x * s, v - y * s
 
-        canvas.fill([at(-0.35, 0.3), at(-0.3, 0.52), at(0.3, 0.52), at(0.32, 0.3)], ink, ids.DYNAMIC)
-        canvas.fill([at(0.24, 0.5), at(0.3, 0.72), at(0.52, 0.64), at(0.5, 0.54)], ink, ids.DYNAMIC)
+        trunk = [at(-0.35, 0.3), at(-0.3, 0.52), at(0.3, 0.52), at(0.32, 0.3)]
+        canvas.fill(trunk, ink, ids.DYNAMIC)
+        head = [at(0.24, 0.5), at(0.3, 0.72), at(0.52, 0.64), at(0.5, 0.54)]
+        canvas.fill(head, ink, ids.DYNAMIC)
         for x in (-0.32, -0.2, 0.16, 0.27):
-            canvas.fill([at(x, 0.32), at(x + 0.06, 0.32), at(x + 0.05, 0), at(x, 0)], ink, ids.DYNAMIC)
+            leg = [at(x, 0.32), at(x + 0.06, 0.32), at(x + 0.05, 0), at(x, 0)]
+            canvas.fill(leg, ink, ids.DYNAMIC)
 
 
 def shade_post(shadows: ShadowMap, post: Post) -> None:
@@ -274,7 +284,12 @@ def paint_barrier(canvas: Canvas, camera: Camera, light: Light, barrier: Barrier
             corners = [point(x, 0.05, z), point(x, h, z), point(x, h, gap), point(x, 0.05, gap)]
             canvas.fill(corners, ink, ident)
             for y in (0.25 * h, 0.82 * h):
-                rail = [point(x, y, z), point(x, y + 0.1, z), point(x, y + 0.1, z0), point(x, y, z0)]
+                rail = [
+                    point(x, y, z),
+                    point(x, y + 0.1, z),
+                    point(x, y + 0.1, z0),
+                    point(x, y, z0),
+                ]
                 canvas.fill(rail, ink, ident)
         course += 1
         z = z0

@@ -128,8 +128,9 @@ def draw_light(dice: Random) -> Light:
     if weather in ("clear", "fair", "overcast"):
         gain = dice.uniform(0.86, 1.08)
         warm = dice.uniform(-0.035, 0.035)
-        ambient = (ambient[0] * gain * (1 + warm), ambient[1] * gain, ambient[2] * gain * (1 - warm))
-        direct = (direct[0] * gain * (1 + warm), direct[1] * gain, direct[2] * gain * (1 - warm))
+        tint = (gain * (1 + warm), gain, gain * (1 - warm))
+        ambient = (ambient[0] * tint[0], ambient[1] * tint[1], ambient[2] * tint[2])
+        direct = (direct[0] * tint[0], direct[1] * tint[1], direct[2] * tint[2])
     return Light(
         weather=weather,
         ambient=ambient,

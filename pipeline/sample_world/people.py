@@ -11,19 +11,32 @@ from pipeline.sample_world.canvas import Canvas, Point
 from pipeline.sample_world.light import Colour, Ink, Light, mix, vary
 
 _SKIN: tuple[Colour, ...] = ((232, 190, 160), (214, 166, 132), (170, 118, 86), (112, 76, 56))
-_HAIR: tuple[Colour, ...] = ((40, 30, 24), (84, 58, 38), (150, 116, 66), (120, 118, 116), (24, 22, 24))
+_HAIR: tuple[Colour, ...] = (
+    (40, 30, 24),
+    (84, 58, 38),
+    (150, 116, 66),
+    (120, 118, 116),
+    (24, 22, 24),
+)
 _TOPS: tuple[Colour, ...] = (
     (178, 44, 44), (40, 62, 112), (58, 92, 66), (226, 222, 212), (46, 46, 52), (196, 158, 72),
     (112, 60, 96), (92, 132, 164), (206, 112, 62), (120, 116, 110), (224, 150, 160),
 )  # fmt: skip
-_TROUSERS: tuple[Colour, ...] = ((44, 52, 76), (38, 38, 42), (92, 84, 72), (70, 82, 104), (140, 128, 108))
+_TROUSERS: tuple[Colour, ...] = (
+    (44, 52, 76),
+    (38, 38, 42),
+    (92, 84, 72),
+    (70, 82, 104),
+    (140, 128, 108),
+)
 _RING = [(cos(2 * pi * k / 12), sin(2 * pi * k / 12)) for k in range(12)]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Somebody or some cycle at (x, z); kind is 'walker', 'cyclist', 'biker', 'bicycle', 'moped'.
+    """Somebody or some cycle at (x, z), in metres.
 
+    Kind is 'walker', 'cyclist', 'biker', 'bicycle' or 'moped'.
     View is 'side' or 'along': across the image, or away from and towards the camera.
     """
 
@@ -86,7 +99,9 @@ class _Pen:
             part,
         )
 
-    def oval(self, x: float, y: float, rx: float, ry: float, colour: Colour, part: float = 1.0) -> None:
+    def oval(
+        self, x: float, y: float, rx: float, ry: float, colour: Colour, part: float = 1.0
+    ) -> None:
         self.shape([(x + rx * a, y + ry * b) for a, b in _RING], colour, part)
 
     def ring(self, x: float, y: float, rx: float, ry: float, wide: float, colour: Colour) -> None:
@@ -167,15 +182,16 @@ def _paint_walker(pen: _Pen, dice: Random, figure: Figure) -> None:
     flare = 0.13 if dress else 0.1
     pen.shape([(-0.125 * h, 0.8 * h), (-0.04 * h, 0.835 * h), (0.04 * h, 0.835 * h),
                (0.125 * h, 0.8 * h), (flare * h, hem * h), (-flare * h, hem * h)], top)  # fmt: skip
-    pen.shape([(0.03 * h, 0.83 * h), (0.125 * h, 0.8 * h), (flare * h, hem * h), (0.05 * h, hem * h)],
-              mix(top, (20, 20, 24), 0.22))  # fmt: skip
+    shaded = [(0.03 * h, 0.83 * h), (0.125 * h, 0.8 * h), (flare * h, hem * h), (0.05 * h, hem * h)]
+    pen.shape(shaded, mix(top, (20, 20, 24), 0.22))
     if figure.away and dice.random() < 0.4:
         pen.shape([(-0.09 * h, 0.79 * h), (0.09 * h, 0.79 * h), (0.1 * h, 0.58 * h),
                    (-0.1 * h, 0.58 * h)], dice.choice(_TOPS), 0.9)  # fmt: skip
     _head(pen, dice, 0.0, 0.905 * h, 0.075 * h, away=figure.away, side=False)
     if dice.random() < 0.25:
         tone = dice.choice(_TOPS)
-        pen.shape([(0.12 * h, 0.46 * h), (0.23 * h, 0.46 * h), (0.22 * h, 0.32 * h), (0.13 * h, 0.32 * h)], tone)  # noqa: E501
+        pen.shape([(0.12 * h, 0.46 * h), (0.23 * h, 0.46 * h), (0.22 * h, 0.32 * h),
+                   (0.13 * h, 0.32 * h)], tone)  # fmt: skip
 
 
 def _paint_bicycle(pen: _Pen, dice: Random, figure: Figure) -> None:
@@ -239,7 +255,8 @@ def _paint_rider(pen: _Pen, dice: Random, figure: Figure) -> None:
         hand = (0.4, 1.02) if moped else (0.44, 1.03)
         turn = dice.uniform(0, 2 * pi)
         for phase, part in ((pi, 0.6), (0.0, 1.0)):
-            foot = (0.1, 0.32) if moped else (-0.05 + 0.16 * cos(turn + phase), 0.3 + 0.16 * sin(turn + phase))  # noqa: E501
+            foot = (-0.05 + 0.16 * cos(turn + phase), 0.3 + 0.16 * sin(turn + phase))
+            foot = (0.1, 0.32) if moped else foot
             knee = (0.5 * (seat[0] + foot[0]) + 0.24, 0.5 * (seat[1] + foot[1]) + 0.06)
             pen.limb(seat, knee, 0.19, 0.14, legs, part)
             pen.limb(knee, foot, 0.13, 0.09, legs, part)
@@ -255,7 +272,14 @@ def _paint_rider(pen: _Pen, dice: Random, figure: Figure) -> None:
         return
     bob = dice.choice((0.0, 0.16))
     for sign, low in ((-1, 0.26 + bob), (1, 0.42 - bob)):
-        pen.limb((sign * 0.1, 0.95), (sign * 0.16, low + 0.06), 0.18, 0.1, legs, 1.0 if sign < 0 else 0.75)
+        pen.limb(
+            (sign * 0.1, 0.95),
+            (sign * 0.16, low + 0.06),
+            0.18,
+            0.1,
+            legs,
+            1.0 if sign < 0 else 0.75,
+        )
         pen.oval(sign * 0.16, low, 0.06, 0.05, (36, 32, 30))
     for sign in (-1, 1):
         pen.limb((sign * 0.19, 1.38), (sign * 0.27, 1.04), 0.1, 0.08, top, 0.75)
@@ -299,6 +323,11 @@ def shade_figure(shadows: ShadowMap, figure: Figure) -> None:
     """Cast the shadow of a figure and darken the ground at its feet."""
     wide = 0.2 if figure.kind == "walker" or figure.view == "along" else 0.75
     x, z = figure.x, figure.z
-    square = [(x - wide, z - 0.15), (x + wide, z - 0.15), (x + wide, z + 0.15), (x - wide, z + 0.15)]
+    square = [
+        (x - wide, z - 0.15),
+        (x + wide, z - 0.15),
+        (x + wide, z + 0.15),
+        (x - wide, z + 0.15),
+    ]
     shadows.cast(square, figure.height * (0.6 if figure.kind in ("bicycle", "moped") else 0.95))
     shadows.contact(square, 0.5)

@@ -283,7 +283,9 @@ def _place_traffic(stage: _Stage, street: Street, dice: Random) -> None:
         while z < 140:
             kind = "tram" if tram and lane == -1 else dice.choice(_MOVING)
             long = 9.0 if kind in ("lorry", "bus", "tram") else 0.0
-            blocked = street.crossing and not street.off_crossing(z, 4 + long) and dice.random() < 0.6
+            blocked = (
+                street.crossing and not street.off_crossing(z, 4 + long) and dice.random() < 0.6
+            )
             if not blocked:
                 lit = dim or dice.random() < 0.25
                 yaw = (0.0 if lane >= 0 else pi) + dice.uniform(-0.03, 0.03)
@@ -308,7 +310,9 @@ def _place_traffic(stage: _Stage, street: Street, dice: Random) -> None:
         kind = "cyclist" if dice.random() < 0.75 else "biker"
         z = 6.5 + 38 * dice.random() ** 1.4
         if along:
-            x = dice.choice((street.right.bay - 0.7, street.right.bay - 0.7, -street.left.bay + 0.7))
+            x = dice.choice(
+                (street.right.bay - 0.7, street.right.bay - 0.7, -street.left.bay + 0.7)
+            )
         else:
             x = dice.uniform(-street.left.bay, street.right.bay)
         stage.figure(people.draw_figure(dice, kind, x, z, "along" if along else "side"))

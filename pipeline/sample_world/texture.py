@@ -22,7 +22,8 @@ def _octave(rng: np.random.Generator, cells: int) -> Tile:
     share = share * share * (3 - 2 * share)
     high = (low + 1) % cells
     rows = grid[low] * (1 - share)[:, None] + grid[high] * share[:, None]
-    return rows[:, low] * (1 - share) + rows[:, high] * share
+    out: Tile = rows[:, low] * (1 - share) + rows[:, high] * share
+    return out
 
 
 @lru_cache(maxsize=16)
@@ -53,7 +54,8 @@ def glow_disc() -> Tile:
     """Return a soft round spot [64,64], 1 in the middle and 0 at the border."""
     at = np.linspace(-1, 1, 64, dtype=np.float32)
     radius = np.hypot(at[:, None], at[None, :])
-    return np.clip(1 - radius, 0, 1).astype(np.float32) ** 2.2
+    disc: Tile = np.clip(1 - radius, 0, 1).astype(np.float32) ** np.float32(2.2)
+    return disc
 
 
 @dataclass(frozen=True)

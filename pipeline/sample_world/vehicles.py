@@ -23,6 +23,9 @@ _PAINTS: tuple[Colour, ...] = (
     (92, 130, 168), (30, 84, 62), (96, 108, 70), (214, 172, 44), (206, 104, 38), (108, 66, 44),
     (196, 184, 156),
 )  # fmt: skip
+_CARGO: tuple[Colour, ...] = (
+    (222, 222, 218), (190, 190, 186), (70, 104, 150), (150, 60, 50), (206, 180, 80),
+)  # fmt: skip
 _GLASS: Colour = (44, 52, 62)
 _TYRE: Colour = (30, 30, 32)
 _RED: Colour = (176, 22, 26)
@@ -43,7 +46,7 @@ class Face:
     def mark(
         self, s0: float, s1: float, t0: float, t1: float, colour: Colour, *, glow: bool = False
     ) -> None:
-        """Add a quadrilateral in shares of the face (corners: lower 0, lower 1, upper 1, upper 0)."""
+        """Add a quadrilateral in shares of a face whose corners run along its foot, then back."""
         self.marks.append(((s0, s1, t0, t1), colour, glow))
 
     def outline(self, mark: Sequence[Corner] | Shares) -> list[Corner]:
@@ -51,7 +54,7 @@ class Face:
         if isinstance(mark, tuple):
             s0, s1, t0, t1 = cast("Shares", mark)
             return [self.at(s0, t0), self.at(s1, t0), self.at(s1, t1), self.at(s0, t1)]
-        return list(cast("Sequence[Corner]", mark))
+        return list(mark)
 
     def at(self, s: float, t: float) -> Corner:
         """Return the point at shares s along the lower edge and t upwards."""
@@ -222,9 +225,11 @@ def _car(vehicle: Vehicle, dice: Random) -> list[Solid]:
     def side(sign: int) -> Face:
         a, b = sign * w0, sign * w1
         face = Face([(a, belt, zs[0]), (a, belt, zs[1]), (b, top, zs[2]), (b, top, zs[3])], paint)
-        panes = ((0.12, 0.47), (0.52, 0.88)) if kind != "estate" else ((0.06, 0.3), (0.34, 0.6), (0.64, 0.9))  # noqa: E501
-        if kind == "van" and vehicle.seed % 3 == 0:
-            panes = ((0.66, 0.93),)
+        panes = [(0.12, 0.47), (0.52, 0.88)]
+        if kind == "estate":
+            panes = [(0.06, 0.3), (0.34, 0.6), (0.64, 0.9)]
+        elif kind == "van" and vehicle.seed % 3 == 0:
+            panes = [(0.66, 0.93)]
         for s0, s1 in panes:
             face.mark(s0, s1, 0.07, 0.86, _GLASS)
             face.mark(s0, s1, 0.5, 0.86, mix(_GLASS, (150, 170, 190), 0.35))
@@ -236,7 +241,9 @@ def _car(vehicle: Vehicle, dice: Random) -> list[Solid]:
     wind = Face([(-w0, belt, zs[1]), (w0, belt, zs[1]), (w1, top, zs[2]), (-w1, top, zs[2])], paint)
     wind.mark(0.05, 0.95, 0.05, 0.92, _GLASS)
     wind.mark(0.07, 0.93, 0.5, 0.92, mix(_GLASS, (160, 180, 200), 0.4))
-    roof = Face([(-w1, top, zs[3]), (w1, top, zs[3]), (w1, top, zs[2]), (-w1, top, zs[2])], roof_ink)
+    roof = Face(
+        [(-w1, top, zs[3]), (w1, top, zs[3]), (w1, top, zs[2]), (-w1, top, zs[2])], roof_ink
+    )
     cabin = [side(1), side(-1), rear, wind, roof]
     return [Solid(body), Solid(cabin)]
 
@@ -279,16 +286,20 @@ def _coach(vehicle: Vehicle, dice: Random) -> list[Solid]:
 
 def _lorry(vehicle: Vehicle, dice: Random) -> list[Solid]:
     n, half, top, paint = vehicle.length, vehicle.width / 2, vehicle.height, vehicle.paint
-    cargo = vary(dice, dice.choice(((222, 222, 218), (190, 190, 186), (70, 104, 150), (150, 60, 50), (206, 180, 80))), 8)  # noqa: E501
+    cargo = vary(dice, dice.choice(_CARGO), 8)
     split = 0.26 * n
-    deck = _prism([(-0.5 * n, 0.6), (-0.5 * n, 0.95), (0.3 * n, 0.95), (0.3 * n, 0.6)], half * 0.9, (46, 46, 50))  # noqa: E501
+    beam = [(-0.5 * n, 0.6), (-0.5 * n, 0.95), (0.3 * n, 0.95), (0.3 * n, 0.6)]
+    deck = _prism(beam, half * 0.9, (46, 46, 50))
     box = _prism([(-0.5 * n, 0.95), (-0.5 * n, top), (split, top), (split, 0.95)], half, cargo)
     cab_top = top * dice.uniform(0.72, 0.86)
     cab = _prism(
-        [(split + 0.12, 0.45), (split + 0.12, cab_top), (0.47 * n, cab_top), (0.5 * n, 1.5), (0.5 * n, 0.45)],  # noqa: E501
+        [
+            (split + 0.12, 0.45), (split + 0.12, cab_top), (0.47 * n, cab_top),
+            (0.5 * n, 1.5), (0.5 * n, 0.45),
+        ],
         half * 0.96,
         paint,
-    )
+    )  # fmt: skip
     rear = box[2]
     rear.mark(0.485, 0.515, 0.03, 0.97, mix(cargo, (30, 30, 32), 0.6))
     for s in (0.25, 0.4, 0.6, 0.75):
@@ -298,8 +309,8 @@ def _lorry(vehicle: Vehicle, dice: Random) -> list[Solid]:
         back.mark(a, b, 0.1, 0.9, _RED, glow=vehicle.lights)
     back.mark(0.4, 0.6, 0.2, 0.9, (232, 230, 220))
     for k in (0, 1):
-        a, b, c, d = box[k].corners
-        box[k].corners = [a, d, c, b]
+        rear_low, rear_high, front_high, front_low = box[k].corners
+        box[k].corners = [rear_low, front_low, front_high, rear_high]
         box[k].mark(0.1, 0.9, 0.42, 0.68, mix(cargo, dice.choice(_PAINTS), 0.6))
         x = half * 0.96 * (1 if k == 0 else -1)
         z0, z1 = split + 0.4, 0.46 * n
@@ -320,7 +331,8 @@ def _towed(vehicle: Vehicle, dice: Random) -> list[Solid]:
     n, half, top, paint = vehicle.length, vehicle.width / 2, vehicle.height, vehicle.paint
     if vehicle.kind == "trailer":
         tone: Colour = dice.choice(((120, 124, 128), (70, 90, 120), (96, 98, 84)))
-        body = _prism([(-0.5 * n, 0.45), (-0.5 * n, top), (0.4 * n, top), (0.4 * n, 0.45)], half, tone)
+        tray = [(-0.5 * n, 0.45), (-0.5 * n, top), (0.4 * n, top), (0.4 * n, 0.45)]
+        body = _prism(tray, half, tone)
         for s in (0.03, 0.85):
             body[2].mark(s, s + 0.12, 0.1, 0.4, _RED)
         return [Solid(body)]
@@ -344,7 +356,7 @@ def _towed(vehicle: Vehicle, dice: Random) -> list[Solid]:
 
 
 def _wheels(vehicle: Vehicle) -> tuple[list[tuple[float, float]], float]:
-    """Return the axles' (z, radius-free) places as (z, x) pairs and the wheel radius."""
+    """Return the places (z, x) of the wheels and their radius, in metres."""
     n, half = vehicle.length, vehicle.width / 2
     radius = 0.33 if vehicle.class_id == ids.CAR else 0.48
     if vehicle.kind in ("caravan", "trailer"):
@@ -397,12 +409,16 @@ def paint_vehicle(
         inner = x * 0.72
         for turned in (-radius, radius):
             tread = [(inner, 0.0, z + turned * 0.6), (x, 0.0, z + turned * 0.6)]
-            tread += [(x, radius * 1.6, z + turned * 0.95), (inner, radius * 1.6, z + turned * 0.95)]
+            tread += [
+                (x, radius * 1.6, z + turned * 0.95),
+                (inner, radius * 1.6, z + turned * 0.95),
+            ]
             jobs.append(([world(p) for p in tread], _TYRE, 0.05, False))
         disc = [world((x, radius + radius * b, z + radius * a)) for a, b in _ROUND]
         (outer if seen > 0 else jobs).append((disc, _TYRE, 0.25, False))
         if seen > 0 and camera.scale(vehicle.z) > 0.02 * canvas.width:
-            arch = [world((x, radius + 1.22 * radius * max(-0.3, b), z + 1.22 * radius * a)) for a, b in _ROUND]  # noqa: E501
+            r = 1.22 * radius
+            arch = [world((x, radius + r * max(-0.3, b), z + r * a)) for a, b in _ROUND]
             outer.insert(0, (arch, (22, 22, 24), 0.1, False))
             hub = [world((x, radius + 0.62 * radius * b, z + 0.62 * radius * a)) for a, b in _ROUND]
             outer.append((hub, (138, 142, 148), 0.5, False))
