@@ -87,12 +87,14 @@ class Policy(Settings):
         return self
 
     @classmethod
-    def load(cls, policy: str | Path | Mapping[str, Any]) -> "Policy":
+    def load(cls, policy: "str | Path | Mapping[str, Any] | Policy") -> "Policy":
         """Load a shipped policy by name, one from a YAML file, or one given inline.
 
         Raises:
             ConfigError: There is no such policy, or it is malformed.
         """
+        if isinstance(policy, Policy):
+            return policy
         if isinstance(policy, Mapping):
             return cls.parse(policy, origin="policy")
         path = configs.find("policies", policy)

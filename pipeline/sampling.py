@@ -17,6 +17,8 @@ ATTEMPTS = 24
 """Places tried for an edit before it is left out."""
 USUAL = 0.1
 """Share of a class's objects that must stand on a surface for it to count as support."""
+MAX_VOID = 0.05
+"""Share of void, which stays on top, that the box of a pasted or moved object may hold."""
 FEET = (0.15, 0.5, 0.85)
 """Where along its lower edge an object's support is checked, as fractions of its width."""
 
@@ -44,6 +46,8 @@ class DonorTable:
     """Row: thing class; column: the classes it may stand on, [num_classes, num_classes]."""
     protected: Flags
     """Classes whose objects are not edited [num_classes]."""
+    frozen: Flags
+    """Void classes that stay on top of whatever is pasted [num_classes]."""
 
     @classmethod
     def build(
@@ -87,6 +91,7 @@ class DonorTable:
             cumulative=np.cumsum(1 / np.sqrt(counts[ids // INSTANCES_PER_CLASS])),
             support=roles.support | (untold & usual),
             protected=protected,
+            frozen=roles.frozen,
         )
 
     def draw(self, rng: np.random.Generator, count: int) -> Integers:
@@ -109,6 +114,8 @@ class _Stage:
     """Whether each of them is still there."""
     editable: Flags
     """Which objects of the source may still be dropped or moved."""
+    void: Integers
+    """Summed-area table of the coarse grid's void cells [GRID + 1]."""
 
 
 def sample_program(
@@ -152,7 +159,9 @@ def _open_stage(policy: Policy, record: SceneRecord, donors: DonorTable) -> _Sta
         & (share >= policy.min_edit_area)
         & (share <= policy.max_drop_area)
     )
-    return _Stage(record, record.boxes, np.ones(len(record.ids), np.bool_), editable)
+    void = np.zeros((GRID[0] + 1, GRID[1] + 1), np.int64)
+    void[1:, 1:] = donors.frozen[record.grid].cumsum(axis=0).cumsum(axis=1)
+    return _Stage(record, record.boxes, np.ones(len(record.ids), np.bool_), editable, void)
 
 
 def _sample_drop(
@@ -251,7 +260,7 @@ def _believable(
     ground = np.clip(bottom + height // (2 * GRID[0]), 0, height - 1)
     rows, columns = grid_cells(ground[:, None], np.clip(feet, 0, width - 1), stage.record.size)
     standing = np.take_along_axis(allowed, stage.record.grid[rows, columns].astype(np.int64), 1)
-    ok: Flags = inside & standing.all(axis=1)
+    ok: Flags = inside & standing.all(axis=1) & (_void_share(stage, boxes) <= MAX_VOID)
     existing = stage.boxes[others]
     if not len(existing):
         return ok
@@ -269,3 +278,15 @@ def _believable(
     hidden = np.where(in_front, overlap, 0).sum(axis=1) / own
     ok &= (hides <= policy.max_cover) & (hidden <= policy.max_cover)
     return ok
+
+
+def _void_share(stage: _Stage, boxes: Integers) -> npt.NDArray[np.float64]:
+    """The share of void cells in each box [m, 4], on the coarse grid."""
+    height, width = stage.record.size
+    top, bottom = (np.clip(edge * GRID[0] // height, 0, GRID[0] - 1) for edge in boxes[:, ::2].T)
+    left, right = (np.clip(edge * GRID[1] // width, 0, GRID[1] - 1) for edge in boxes[:, 1::2].T)
+    bottom, right = bottom + 1, right + 1
+    table = stage.void
+    count = table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
+    share: npt.NDArray[np.float64] = count / ((bottom - top) * (right - left))
+    return share
