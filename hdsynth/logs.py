@@ -18,6 +18,11 @@ class StderrHandler(logging.Handler):
             self.handleError(record)
 
 
+def _worth_saying(record: logging.LogRecord) -> bool:
+    """Drop what Beam says at import about Google Cloud clients that were never asked for."""
+    return not record.getMessage().startswith("apitools not found")
+
+
 class LineFormatter(logging.Formatter):
     """The bare message; warnings and worse say what they are."""
 
@@ -37,6 +42,7 @@ def set_up_logging(*, verbose: bool) -> None:
         if verbose
         else LineFormatter("%(message)s")
     )
+    _handler.addFilter(_worth_saying)
     root = logging.getLogger()
     if _handler not in root.handlers:
         root.addHandler(_handler)

@@ -170,7 +170,8 @@ def _overlaps(
     lower = boxes[None, :, 2] > boxes[:, None, 2]
     companions = np.full(count, -1, np.int16)
     paired = touching.any(axis=1)
-    companions[paired] = ids[shared[paired].argmax(axis=1)] // INSTANCES_PER_CLASS
+    if paired.any():
+        companions[paired] = ids[shared[paired].argmax(axis=1)] // INSTANCES_PER_CLASS
     behind: Flags = np.logical_or.reduce(touching & lower, axis=1)
     before: Flags = np.logical_or.reduce(touching & lower.T, axis=1)
     return behind, before, companions
