@@ -1,4 +1,4 @@
-"""The terminal as commands see it: results on stdout, all else on stderr."""
+"""What commands show on stdout."""
 
 import json
 import sys
@@ -7,7 +7,6 @@ from typing import Any
 from rich.console import Console
 
 stdout = Console(highlight=False)
-stderr = Console(stderr=True, highlight=False)
 
 
 def print_json(data: Any) -> None:  # noqa: ANN401 - anything JSON can hold
