@@ -14,6 +14,7 @@ from pipeline.sample_world import furniture, ids, people, plants, vehicles
 from pipeline.sample_world.backdrop import ShadowMap, light_ground, paint_sky
 from pipeline.sample_world.camera import Camera, place_camera
 from pipeline.sample_world.canvas import GRID, Canvas
+from pipeline.sample_world.cars import Vehicle
 from pipeline.sample_world.exposure import expose, paint_own_car
 from pipeline.sample_world.facades import draw_houses, paint_house, shade_house
 from pipeline.sample_world.light import Light, draw_light, vary
@@ -56,7 +57,7 @@ class _Stage:
         u, reach = self.camera.u(x, z), margin * self.camera.scale(z)
         return z > 1.5 and u + reach > 0 and u - reach < self.canvas.width
 
-    def vehicle(self, vehicle: vehicles.Vehicle) -> None:
+    def vehicle(self, vehicle: Vehicle) -> None:
         """Add a vehicle."""
         along = abs(cos(vehicle.yaw)) > 0.5
         nearest = vehicle.z - vehicle.length / 2
@@ -130,9 +131,10 @@ def draw_scene(seed: int, index: int, *, height: int = 256, width: int = 512) ->
         _place_posts(stage, street, side, dice)
         _place_parked(stage, street, side, dice)
         _place_people(stage, street, side, crowd, dice)
-    _place_traffic(stage, street, dice)
+    tram = dice.random() < 0.08
+    _place_traffic(stage, street, dice, tram=tram)
     paint_sky(canvas, camera, light, dice)
-    paint_ground(canvas, camera, street, dice)
+    paint_ground(canvas, camera, street, dice, rails=tram)
     light_ground(canvas, camera, light, street, shadows, dice)
     plants.paint_horizon(canvas, camera, light, dice, palette)
     stage.play()
@@ -270,11 +272,10 @@ def _place_parked(stage: _Stage, street: Street, side: Side, dice: Random) -> No
             z += 5.6
 
 
-def _place_traffic(stage: _Stage, street: Street, dice: Random) -> None:
+def _place_traffic(stage: _Stage, street: Street, dice: Random, *, tram: bool) -> None:
     """Put moving vehicles and riders on the lanes and on the crossing street."""
     dim = stage.light.weather in ("dusk", "rain", "fog")
     busy = dice.choice((9.0, 18.0, 34.0))
-    tram = dice.random() < 0.07
     for lane in range(-street.lanes_left, street.lanes_right):
         x = lane * LANE
         if not -street.left.bay + 1.1 < x < street.right.bay - 1.1:

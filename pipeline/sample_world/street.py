@@ -128,11 +128,15 @@ def _ink(colour: Colour) -> Ink:
     return int(colour[0]), int(colour[1]), int(colour[2])
 
 
-def paint_ground(canvas: Canvas, camera: Camera, street: Street, dice: Random) -> None:
+def paint_ground(
+    canvas: Canvas, camera: Camera, street: Street, dice: Random, *, rails: bool
+) -> None:
     """Paint road, markings, kerbs, sidewalks, parking bays and grass as unlit colours."""
     ground = _Ground(canvas, camera)
     ground.bay_id = ids.PARKING if dice.random() < 0.6 else ids.ROAD
     wide = 400.0
+    w, h, top = float(canvas.width), float(canvas.height), camera.horizon
+    canvas.fill([(0, top), (w, top), (w, h), (0, h)], _ink(street.grass), ids.TERRAIN)
     for side in street.sides:
         s = side.sign
         outside = ids.TERRAIN if side.garden else ids.SIDEWALK
@@ -154,6 +158,13 @@ def paint_ground(canvas: Canvas, camera: Camera, street: Street, dice: Random) -
                 z = path + 19 * k
                 ground.patch(s * side.walk, s * 30, z, z + 1.3, street.paving, ids.SIDEWALK)
     _paint_wear(ground, street, dice)
+    if rails:
+        for x in (-LANE - 0.72, -LANE + 0.72):
+            ground.strip(x - 0.12, x + 0.12, (78, 78, 80), ids.ROAD)
+            ground.strip(x - 0.05, x + 0.05, (156, 158, 162), ids.ROAD)
+    if dice.random() < 0.14:
+        edge = street.right.bay
+        ground.strip(edge - 1.4, edge - 0.15, (150, 88, 76), ids.ROAD)
     if street.crossing:
         _paint_crossing(ground, street, street.crossing)
     for side in street.sides:

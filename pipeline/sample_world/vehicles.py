@@ -1,105 +1,21 @@
 """Cars, vans, lorries, buses, trams, caravans and trailers as small solids in perspective."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from math import cos, pi, sin
 from random import Random
-from typing import cast
 
 import numpy as np
 
 from pipeline.sample_world import ids
 from pipeline.sample_world.backdrop import ShadowMap
 from pipeline.sample_world.camera import Camera
-from pipeline.sample_world.canvas import Canvas, Point
+from pipeline.sample_world.canvas import Canvas
+from pipeline.sample_world.cars import GLASS, PAINTS, RED, TYRE, Vehicle, car_solids
 from pipeline.sample_world.light import Colour, Light, mix, vary
+from pipeline.sample_world.solids import Corner, Solid, facing_of, prism
 
-Corner = tuple[float, float, float]
-"""A point of a vehicle: x to its right, y up, z to its front, in metres."""
-
-_PAINTS: tuple[Colour, ...] = (
-    (226, 228, 230), (214, 214, 210), (176, 180, 184), (128, 132, 138), (70, 74, 80),
-    (36, 38, 42), (30, 32, 36), (150, 28, 32), (184, 40, 36), (30, 56, 118), (44, 92, 158),
-    (92, 130, 168), (30, 84, 62), (96, 108, 70), (214, 172, 44), (206, 104, 38), (108, 66, 44),
-    (196, 184, 156),
-)  # fmt: skip
 _CARGO: tuple[Colour, ...] = (
     (222, 222, 218), (190, 190, 186), (70, 104, 150), (150, 60, 50), (206, 180, 80),
 )  # fmt: skip
-_GLASS: Colour = (44, 52, 62)
-_TYRE: Colour = (30, 30, 32)
-_RED: Colour = (176, 22, 26)
-
-
-Shares = tuple[float, float, float, float]
-"""A part of a face: start and end along its lower edge, start and end upwards, in 0..1."""
-
-
-@dataclass
-class Face:
-    """A flat outline with marks painted on it; a mark with glow shines at dusk."""
-
-    corners: Sequence[Corner]
-    colour: Colour
-    marks: list[tuple[Sequence[Corner] | Shares, Colour, bool]] = field(default_factory=list)
-
-    def mark(
-        self, s0: float, s1: float, t0: float, t1: float, colour: Colour, *, glow: bool = False
-    ) -> None:
-        """Add a quadrilateral in shares of a face whose corners run along its foot, then back."""
-        self.marks.append(((s0, s1, t0, t1), colour, glow))
-
-    def outline(self, mark: Sequence[Corner] | Shares) -> list[Corner]:
-        """Return the corners of a mark."""
-        if isinstance(mark, tuple):
-            s0, s1, t0, t1 = cast("Shares", mark)
-            return [self.at(s0, t0), self.at(s1, t0), self.at(s1, t1), self.at(s0, t1)]
-        return list(mark)
-
-    def at(self, s: float, t: float) -> Corner:
-        """Return the point at shares s along the lower edge and t upwards."""
-        a, b, c, d = self.corners[:4]
-        w0, w1, w2, w3 = (1 - s) * (1 - t), s * (1 - t), s * t, (1 - s) * t
-        return (
-            w0 * a[0] + w1 * b[0] + w2 * c[0] + w3 * d[0],
-            w0 * a[1] + w1 * b[1] + w2 * c[1] + w3 * d[1],
-            w0 * a[2] + w1 * b[2] + w2 * c[2] + w3 * d[2],
-        )
-
-
-@dataclass
-class Solid:
-    """A convex body of faces, painted whole before the next one."""
-
-    faces: list[Face]
-
-
-@dataclass(frozen=True)
-class Vehicle:
-    """A vehicle at (x, z), turned by yaw (0 drives away from the camera)."""
-
-    kind: str
-    class_id: int
-    x: float
-    z: float
-    yaw: float
-    length: float
-    width: float
-    height: float
-    paint: Colour
-    seed: int
-    lights: bool
-
-    def footprint(self, grow: float = 0.0) -> list[Point]:
-        """Return the corners (x, z) of the ground it covers, in metres."""
-        w, n = self.width / 2 + grow, self.length / 2 + grow
-        c, s = cos(self.yaw), sin(self.yaw)
-        return [
-            (self.x + a * c + b * s, self.z - a * s + b * c)
-            for a, b in ((-w, -n), (w, -n), (w, n), (-w, n))
-        ]
-
-
 _SIZES: dict[str, tuple[int, float, float, float]] = {
     "sedan": (ids.CAR, 4.6, 1.80, 1.45),
     "hatch": (ids.CAR, 4.0, 1.74, 1.48),
@@ -120,7 +36,7 @@ def draw_vehicle(
     """Draw a vehicle of a kind at (x, z)."""
     class_id, length, width, height = _SIZES[kind]
     size = dice.uniform(0.94, 1.06)
-    paint = vary(dice, dice.choice(_PAINTS), 10)
+    paint = vary(dice, dice.choice(PAINTS), 10)
     if kind == "bus":
         paint = dice.choice(((206, 50, 44), (224, 196, 60), (60, 110, 170), (228, 226, 220)))
     elif kind == "tram":
@@ -133,126 +49,11 @@ def draw_vehicle(
     )  # fmt: skip
 
 
-def _prism(profile: Sequence[Point], half: float, colour: Colour) -> list[Face]:
-    """Return right side, left side and the faces between, of a profile (z, y) going round."""
-    right = Face([(half, y, z) for z, y in profile], colour)
-    left = Face([(-half, y, z) for z, y in profile], colour)
-    faces = [right, left]
-    for k, (z0, y0) in enumerate(profile):
-        z1, y1 = profile[(k + 1) % len(profile)]
-        faces.append(
-            Face([(-half, y0, z0), (half, y0, z0), (half, y1, z1), (-half, y1, z1)], colour)
-        )
-    return faces
-
-
-def _rear_marks(face: Face, vehicle: Vehicle, dice: Random) -> None:
-    """Mark bumper, lamps and number plate on the rear of a car."""
-    dark = mix(vehicle.paint, (34, 36, 38), 0.7 if dice.random() < 0.6 else 0.25)
-    face.mark(0, 1, 0, 0.34, dark)
-    face.mark(0.06, 0.94, 0.56, 0.60, mix(vehicle.paint, (20, 20, 22), 0.35))
-    wide = dice.uniform(0.13, 0.24)
-    red = mix(_RED, (255, 60, 50), 0.5) if vehicle.lights else _RED
-    for a, b in ((0.02, 0.02 + wide), (0.98 - wide, 0.98)):
-        face.mark(a, b, 0.62, 0.93, red, glow=vehicle.lights)
-        face.mark(a + 0.02, b - 0.02, 0.70, 0.77, (230, 190, 180))
-    low = dice.choice((0.40, 0.14, 0.66))
-    face.mark(0.35, 0.65, low, low + 0.17, (232, 230, 220))
-    face.mark(0.38, 0.62, low + 0.05, low + 0.12, (60, 60, 66))
-
-
-def _front_marks(face: Face, vehicle: Vehicle, dice: Random) -> None:
-    """Mark bumper, grille, headlamps and number plate on the front of a car."""
-    face.mark(0, 1, 0, 0.22, mix(vehicle.paint, (30, 32, 34), 0.6))
-    face.mark(0.22, 0.78, 0.46, 0.84, (34, 36, 40))
-    for t in (0.56, 0.68):
-        face.mark(0.24, 0.76, t, t + 0.03, (120, 124, 128))
-    lamp: Colour = (255, 250, 232) if vehicle.lights else (222, 228, 232)
-    wide = dice.uniform(0.15, 0.2)
-    for a, b in ((0.02, 0.02 + wide), (0.98 - wide, 0.98)):
-        face.mark(a - 0.01, b + 0.01, 0.54, 0.95, (70, 74, 80))
-        face.mark(a + 0.01, b - 0.01, 0.6, 0.9, lamp, glow=vehicle.lights)
-    face.mark(0.36, 0.64, 0.24, 0.4, (234, 232, 224))
-    face.mark(0.39, 0.61, 0.29, 0.36, (60, 60, 66))
-
-
-def _side_marks(face: Face, half: float, length: float, belt: float, paint: Colour) -> None:
-    """Mark sill, shoulder and door gaps on the side of a car (half is signed)."""
-    front, rear = 0.47 * length, -0.47 * length
-    x = half
-
-    def band(z0: float, z1: float, y0: float, y1: float, colour: Colour) -> None:
-        corners = [(x, y0, z0), (x, y0, z1), (x, y1, z1), (x, y1, z0)]
-        face.marks.append((corners, colour, False))
-
-    band(rear, front, 0.30, 0.42, mix(paint, (24, 26, 28), 0.55))
-    band(rear, 0.4 * length, belt - 0.2, belt - 0.1, mix(paint, (255, 255, 255), 0.22))
-    for z in (0.19 * length, -0.04 * length, -0.25 * length):
-        band(z, z + 0.03, 0.44, belt - 0.02, mix(paint, (16, 18, 20), 0.5))
-    for z in (-0.02 * length, -0.23 * length):
-        band(z, z + 0.18, belt - 0.26, belt - 0.21, mix(paint, (24, 26, 28), 0.5))
-
-
-def _car(vehicle: Vehicle, dice: Random) -> list[Solid]:
-    n, half, top, paint = vehicle.length, vehicle.width / 2, vehicle.height, vehicle.paint
-    kind = vehicle.kind
-    belt = {"suv": 1.08, "van": 1.12}.get(kind, 0.93)
-    base0, top0 = {
-        "sedan": (-0.36, -0.20), "hatch": (-0.485, -0.40), "estate": (-0.49, -0.45),
-        "suv": (-0.49, -0.43), "van": (-0.495, -0.47),
-    }[kind]  # fmt: skip
-    base1, top1 = (0.25, 0.02) if kind != "van" else (0.36, 0.17)
-    sill = 0.27
-    body = _prism(
-        [
-            (-0.5 * n, sill), (-0.5 * n, belt - 0.08), (-0.47 * n, belt), (base1 * n, belt),
-            (0.47 * n, belt - 0.2), (0.5 * n, belt - 0.32), (0.5 * n, sill),
-        ],
-        half,
-        paint,
-    )  # fmt: skip
-    _rear_marks(body[2], vehicle, dice)
-    front = body[2 + 5]
-    front.corners = [front.corners[3], front.corners[2], front.corners[1], front.corners[0]]
-    _front_marks(front, vehicle, dice)
-    for k, x in ((0, half), (1, -half)):
-        _side_marks(body[k], x, n, belt, paint)
-    # The cabin narrows towards the roof.
-    w0, w1 = half * 0.97, half * 0.76
-    zs = (base0 * n, base1 * n, top1 * n, top0 * n)
-    roof_ink = paint if dice.random() < 0.9 else (40, 42, 46)
-
-    def side(sign: int) -> Face:
-        a, b = sign * w0, sign * w1
-        face = Face([(a, belt, zs[0]), (a, belt, zs[1]), (b, top, zs[2]), (b, top, zs[3])], paint)
-        panes = [(0.12, 0.47), (0.52, 0.88)]
-        if kind == "estate":
-            panes = [(0.06, 0.3), (0.34, 0.6), (0.64, 0.9)]
-        elif kind == "van" and vehicle.seed % 3 == 0:
-            panes = [(0.66, 0.93)]
-        for s0, s1 in panes:
-            face.mark(s0, s1, 0.07, 0.86, _GLASS)
-            face.mark(s0, s1, 0.5, 0.86, mix(_GLASS, (150, 170, 190), 0.35))
-        return face
-
-    rear = Face([(-w0, belt, zs[0]), (w0, belt, zs[0]), (w1, top, zs[3]), (-w1, top, zs[3])], paint)
-    rear.mark(0.09, 0.91, 0.1, 0.86, _GLASS)
-    rear.mark(0.11, 0.89, 0.52, 0.86, mix(_GLASS, (150, 170, 190), 0.32))
-    wind = Face([(-w0, belt, zs[1]), (w0, belt, zs[1]), (w1, top, zs[2]), (-w1, top, zs[2])], paint)
-    wind.mark(0.05, 0.95, 0.05, 0.92, _GLASS)
-    wind.mark(0.07, 0.93, 0.5, 0.92, mix(_GLASS, (160, 180, 200), 0.4))
-    roof = Face(
-        [(-w1, top, zs[3]), (w1, top, zs[3]), (w1, top, zs[2]), (-w1, top, zs[2])], roof_ink
-    )
-    cabin = [side(1), side(-1), rear, wind, roof]
-    return [Solid(body), Solid(cabin)]
-
-
 def _coach(vehicle: Vehicle, dice: Random) -> list[Solid]:
     """Return the body of a bus or a tram."""
     n, half, top, paint = vehicle.length, vehicle.width / 2, vehicle.height, vehicle.paint
     lower = mix(paint, (240, 238, 232), dice.choice((0.0, 0.0, 0.85)))
-    body = _prism([(-0.5 * n, 0.35), (-0.5 * n, top), (0.5 * n, top), (0.5 * n, 0.35)], half, paint)
+    body = prism([(-0.5 * n, 0.35), (-0.5 * n, top), (0.5 * n, top), (0.5 * n, 0.35)], half, paint)
     for k in (0, 1):
         face = body[k]
         # Corners of a side run rear lower, rear upper, front upper, front lower.
@@ -263,22 +64,22 @@ def _coach(vehicle: Vehicle, dice: Random) -> list[Solid]:
         for m in range(count):
             s0, s1 = 0.03 + 0.94 * m / count, 0.03 + 0.94 * (m + 0.88) / count
             low = 0.06 if m in (2, count - 1) else 0.4
-            glass: Colour = (250, 220, 150) if vehicle.lights else _GLASS
+            glass: Colour = (250, 220, 150) if vehicle.lights else GLASS
             face.mark(s0, s1, low, 0.84, glass)
             if not vehicle.lights:
-                face.mark(s0, s1, 0.64, 0.84, mix(_GLASS, (150, 170, 190), 0.3))
+                face.mark(s0, s1, 0.64, 0.84, mix(GLASS, (150, 170, 190), 0.3))
     rear, front = body[2], body[4]
     front.corners = [front.corners[3], front.corners[2], front.corners[1], front.corners[0]]
     for face in (rear, front):
         face.mark(0, 1, 0, 0.12, (44, 46, 48))
-    rear.mark(0.12, 0.88, 0.55, 0.86, _GLASS)
+    rear.mark(0.12, 0.88, 0.55, 0.86, GLASS)
     rear.mark(0.2, 0.8, 0.2, 0.42, mix(paint, (40, 40, 42), 0.5))
     for a0, b0 in ((0.03, 0.12), (0.88, 0.97)):
-        rear.mark(a0, b0, 0.18, 0.36, _RED, glow=vehicle.lights)
+        rear.mark(a0, b0, 0.18, 0.36, RED, glow=vehicle.lights)
         lamp: Colour = (250, 246, 228)
         front.mark(a0 + 0.03, b0 + 0.03 if a0 < 0.5 else b0, 0.14, 0.22, lamp, glow=vehicle.lights)
-    front.mark(0.05, 0.95, 0.3, 0.82, _GLASS)
-    front.mark(0.05, 0.95, 0.58, 0.82, mix(_GLASS, (160, 180, 200), 0.35))
+    front.mark(0.05, 0.95, 0.3, 0.82, GLASS)
+    front.mark(0.05, 0.95, 0.58, 0.82, mix(GLASS, (160, 180, 200), 0.35))
     front.mark(0.2, 0.8, 0.87, 0.96, (30, 30, 30))
     front.mark(0.26, 0.66, 0.89, 0.94, (240, 170, 50), glow=vehicle.lights)
     return [Solid(body)]
@@ -289,10 +90,10 @@ def _lorry(vehicle: Vehicle, dice: Random) -> list[Solid]:
     cargo = vary(dice, dice.choice(_CARGO), 8)
     split = 0.26 * n
     beam = [(-0.5 * n, 0.6), (-0.5 * n, 0.95), (0.3 * n, 0.95), (0.3 * n, 0.6)]
-    deck = _prism(beam, half * 0.9, (46, 46, 50))
-    box = _prism([(-0.5 * n, 0.95), (-0.5 * n, top), (split, top), (split, 0.95)], half, cargo)
+    deck = prism(beam, half * 0.9, (46, 46, 50))
+    box = prism([(-0.5 * n, 0.95), (-0.5 * n, top), (split, top), (split, 0.95)], half, cargo)
     cab_top = top * dice.uniform(0.72, 0.86)
-    cab = _prism(
+    cab = prism(
         [
             (split + 0.12, 0.45), (split + 0.12, cab_top), (0.47 * n, cab_top),
             (0.5 * n, 1.5), (0.5 * n, 0.45),
@@ -306,20 +107,20 @@ def _lorry(vehicle: Vehicle, dice: Random) -> list[Solid]:
         rear.mark(s - 0.01, s + 0.01, 0.04, 0.96, mix(cargo, (60, 60, 62), 0.5))
     back = deck[2]
     for a, b in ((0.02, 0.16), (0.84, 0.98)):
-        back.mark(a, b, 0.1, 0.9, _RED, glow=vehicle.lights)
+        back.mark(a, b, 0.1, 0.9, RED, glow=vehicle.lights)
     back.mark(0.4, 0.6, 0.2, 0.9, (232, 230, 220))
     for k in (0, 1):
         rear_low, rear_high, front_high, front_low = box[k].corners
         box[k].corners = [rear_low, front_low, front_high, rear_high]
-        box[k].mark(0.1, 0.9, 0.42, 0.68, mix(cargo, dice.choice(_PAINTS), 0.6))
+        box[k].mark(0.1, 0.9, 0.42, 0.68, mix(cargo, dice.choice(PAINTS), 0.6))
         x = half * 0.96 * (1 if k == 0 else -1)
         z0, z1 = split + 0.4, 0.46 * n
         pane = [(x, 1.6, z0), (x, 1.6, z1), (x, cab_top - 0.25, z1 - 0.1), (x, cab_top - 0.25, z0)]
-        cab[k].marks.append((pane, _GLASS, False))
+        cab[k].marks.append((pane, GLASS, False))
     for face in (cab[4], cab[5]):
         face.corners = [face.corners[3], face.corners[2], face.corners[1], face.corners[0]]
-    cab[4].mark(0.06, 0.94, 0.1, 0.85, _GLASS)
-    cab[4].mark(0.06, 0.94, 0.5, 0.85, mix(_GLASS, (160, 180, 200), 0.35))
+    cab[4].mark(0.06, 0.94, 0.1, 0.85, GLASS)
+    cab[4].mark(0.06, 0.94, 0.5, 0.85, mix(GLASS, (160, 180, 200), 0.35))
     cab[5].mark(0.12, 0.88, 0.35, 0.8, (40, 42, 46))
     for a, b in ((0.03, 0.17), (0.83, 0.97)):
         cab[5].mark(a, b, 0.12, 0.32, (250, 246, 228), glow=vehicle.lights)
@@ -332,23 +133,23 @@ def _towed(vehicle: Vehicle, dice: Random) -> list[Solid]:
     if vehicle.kind == "trailer":
         tone: Colour = dice.choice(((120, 124, 128), (70, 90, 120), (96, 98, 84)))
         tray = [(-0.5 * n, 0.45), (-0.5 * n, top), (0.4 * n, top), (0.4 * n, 0.45)]
-        body = _prism(tray, half, tone)
+        body = prism(tray, half, tone)
         for s in (0.03, 0.85):
-            body[2].mark(s, s + 0.12, 0.1, 0.4, _RED)
+            body[2].mark(s, s + 0.12, 0.1, 0.4, RED)
         return [Solid(body)]
-    body = _prism(
+    body = prism(
         [(-0.5 * n, 0.4), (-0.48 * n, top), (0.3 * n, top), (0.42 * n, 1.2), (0.36 * n, 0.4)],
         half,
         paint,
     )
     stripe = dice.choice(((80, 110, 150), (160, 90, 60), (110, 130, 90)))
-    body[2].mark(0.15, 0.85, 0.5, 0.82, _GLASS)
+    body[2].mark(0.15, 0.85, 0.5, 0.82, GLASS)
     body[2].mark(0, 1, 0.3, 0.38, stripe)
     for k, x in ((0, half), (1, -half)):
         for z0, z1, y0, y1, tone in (
             (-0.45 * n, 0.36 * n, 0.85, 1.0, stripe),
-            (-0.34 * n, -0.1 * n, 1.3, 1.95, _GLASS),
-            (0.12 * n, 0.26 * n, 1.3, 1.95, _GLASS),
+            (-0.34 * n, -0.1 * n, 1.3, 1.95, GLASS),
+            (0.12 * n, 0.26 * n, 1.3, 1.95, GLASS),
         ):
             band = [(x, y0, z0), (x, y0, z1), (x, y1, z1), (x, y1, z0)]
             body[k].marks.append((band, tone, False))
@@ -381,7 +182,7 @@ def paint_vehicle(
     """Paint a vehicle under one instance id."""
     dice = Random(vehicle.seed)
     if vehicle.class_id == ids.CAR:
-        solids = _car(vehicle, dice)
+        solids = car_solids(vehicle, dice)
     elif vehicle.kind in ("bus", "tram"):
         solids = _coach(vehicle, dice)
     elif vehicle.kind == "lorry":
@@ -413,9 +214,9 @@ def paint_vehicle(
                 (x, radius * 1.6, z + turned * 0.95),
                 (inner, radius * 1.6, z + turned * 0.95),
             ]
-            jobs.append(([world(p) for p in tread], _TYRE, 0.05, False))
+            jobs.append(([world(p) for p in tread], TYRE, 0.05, False))
         disc = [world((x, radius + radius * b, z + radius * a)) for a, b in _ROUND]
-        (outer if seen > 0 else jobs).append((disc, _TYRE, 0.25, False))
+        (outer if seen > 0 else jobs).append((disc, TYRE, 0.25, False))
         if seen > 0 and camera.scale(vehicle.z) > 0.02 * canvas.width:
             r = 1.22 * radius
             arch = [world((x, radius + r * max(-0.3, b), z + r * a)) for a, b in _ROUND]
@@ -429,7 +230,7 @@ def paint_vehicle(
         flat = [p for face in corners for p in face]
         middle = tuple(sum(p[k] for p in flat) / len(flat) for k in range(3))
         for face, points in zip(solid.faces, corners, strict=True):
-            facing = _facing(points, middle, eye, light)
+            facing = facing_of(points, middle, eye, light)
             if facing is None:
                 continue
             jobs.append((points, face.colour, facing, False))
@@ -466,27 +267,6 @@ def _paint(
             canvas.add_glow(middle, 0.75 * camera.scale(vehicle.z), halo, ident)
         else:
             canvas.fill(corners, light.shade(colour, facing, vehicle.z), ident)
-
-
-def _facing(
-    points: list[Corner], middle: Sequence[float], eye: Corner, light: Light
-) -> float | None:
-    """Return the light on a face, or None where its back is turned to the camera.
-
-    The light is given as a negative number where the face is seen almost from its edge.
-    """
-    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = points[0], points[1], points[2]
-    ux, uy, uz, vx, vy, vz = bx - ax, by - ay, bz - az, cx - ax, cy - ay, cz - az
-    nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-    if nx * (ax - middle[0]) + ny * (ay - middle[1]) + nz * (az - middle[2]) < 0:
-        nx, ny, nz = -nx, -ny, -nz
-    ex, ey, ez = eye[0] - middle[0], eye[1] - ay, eye[2] - middle[2]
-    if nx * (eye[0] - ax) + ny * ey + nz * (eye[2] - az) <= 0:
-        return None
-    length = (nx * nx + ny * ny + nz * nz) ** 0.5 or 1.0
-    lit = light.facing(nx / length, ny / length, nz / length)
-    flat = (nx * (eye[0] - ax) + ny * ey + nz * (eye[2] - az)) / length
-    return lit if flat > 0.07 * (ex * ex + ey * ey + ez * ez) ** 0.5 else -lit - 1e-9
 
 
 def shade_vehicle(shadows: ShadowMap, vehicle: Vehicle) -> None:
