@@ -252,7 +252,9 @@ def save_checkpoint(
             yaml.safe_dump(config.to_plain(), sort_keys=False, allow_unicode=True),
             encoding="utf-8",
         )
+        mode = (temporary / CONFIG_FILE).stat().st_mode
         for file in temporary.iterdir():
+            file.chmod(mode)  # safetensors makes files that only their owner can read
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
         temporary.rename(folder)

@@ -58,6 +58,8 @@ def test_what_is_saved_comes_back(checkpoint: Path) -> None:
     assert config.generator == CONFIG
     assert config.taxonomy.class_names == ("void", "road", "sky", "car")
     assert not list(checkpoint.parent.glob(".*"))
+    modes = {file.stat().st_mode for file in checkpoint.iterdir()}
+    assert len(modes) == 1
 
 
 def test_half_precision_on_disk(tmp_path: Path) -> None:

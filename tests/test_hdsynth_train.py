@@ -1,0 +1,67 @@
+"""`hdsynth train`: from a shipped model to a checkpoint, and what it refuses."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from hdmodel.checkpoint import load_generator, read_checkpoint_config
+from hdmodel.errors import ConfigError
+from hdmodel.train_config import TrainingData
+from hdsynth.commands.train import train
+from hdsynth.training_scenes import open_training_scenes
+from pipeline.errors import DatasetError
+from pipeline.sample_world import draw_scene, write_dataset
+from pipeline.taxonomy import Taxonomy
+
+
+def test_a_shipped_model_trains_on_the_sample_world(tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        train, ["tiny", "--out", str(tmp_path / "run"), "--device", "cpu"], catch_exceptions=False
+    )
+    assert result.exit_code == 0
+    assert "hdsynth render --generator" in result.output
+    checkpoint = read_checkpoint_config(tmp_path / "run" / "final")
+    assert checkpoint.taxonomy.fingerprint == Taxonomy.load("cityscapes").fingerprint
+    photo = load_generator(tmp_path / "run" / "final")(torch.zeros((1, 36, 64, 128)))
+    assert photo.shape == (1, 3, 64, 128)
+
+
+def test_world_scenes_are_those_of_the_training_city() -> None:
+    data = TrainingData(size=(64, 128), scenes=3)
+    scenes, _ = open_training_scenes(data, seed=5)
+    drawn = draw_scene(5, 2, height=64, width=128)
+    label, instance, photo = scenes[2]
+    assert len(scenes) == 3
+    assert (label == drawn.label).all()
+    assert (instance == drawn.instance).all()
+    assert (photo == drawn.photo).all()
+
+
+def test_a_dataset_trains_at_the_size_asked_for(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", scenes=5, height=64, width=128)
+    arguments = ["tiny", "--out", str(tmp_path / "run"), "--dataset", str(tmp_path / "data")]
+    for assignment in ("dataset.format=cityscapes", "dataset.size=[48, 96]", "crop=[48, 64]"):
+        arguments += ["--set", assignment]
+    result = CliRunner().invoke(train, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert (tmp_path / "run" / "final" / "generator.safetensors").is_file()
+
+
+def test_what_does_not_go_together_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"dataset\.taxonomy is 'camvid', expected 'cityscapes'"):
+        open_training_scenes(TrainingData(taxonomy="camvid"), seed=0)
+    with pytest.raises(ConfigError, match=r"dataset\.root is missing"):
+        open_training_scenes(TrainingData(format="cityscapes"), seed=0)
+    with pytest.raises(ConfigError, match="did you mean 'cityscapes'"):
+        open_training_scenes(TrainingData(format="cityscape", root=str(tmp_path)), seed=0)
+
+
+def test_a_dataset_without_photos_cannot_be_trained_on(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", scenes=5, height=64, width=128)
+    for photo in (tmp_path / "data").rglob("*leftImg8bit.png"):
+        photo.unlink()
+    data = TrainingData(format="cityscapes", root=str(tmp_path / "data"), size=(64, 128))
+    with pytest.raises(DatasetError, match="no photos"):
+        open_training_scenes(data, seed=0)
