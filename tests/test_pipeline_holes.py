@@ -1,0 +1,97 @@
+import numpy as np
+import numpy.typing as npt
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.holes import fill_hole
+from pipeline.scene import LabelMap
+
+SURFACE = np.zeros(40, bool)
+SURFACE[[7, 8, 11, 17, 21, 23]] = True
+
+
+def filled(label: LabelMap, hole: npt.NDArray[np.bool_]) -> LabelMap:
+    result = fill_hole(label, hole, surface=SURFACE)
+    assert result is not None
+    return result
+
+
+def test_layers_go_on_behind_the_object() -> None:
+    label = np.full((60, 200), 23, np.uint8)
+    label[20:40], label[40:] = 11, 7
+    hole = np.zeros(label.shape, bool)
+    hole[10:50, 80:120] = True
+    behind = label.copy()
+    label[hole] = 26
+    np.testing.assert_array_equal(filled(label, hole), behind)
+
+
+def test_a_pole_beside_the_hole_is_not_spread() -> None:
+    label = np.full((60, 512), 11, np.uint8)
+    label[:, 97:100] = 17
+    hole = np.zeros(label.shape, bool)
+    hole[10:50, 100:160] = True
+    label[hole] = 26
+    assert (filled(label, hole)[hole] == 11).all()
+
+
+def test_other_objects_and_void_are_skipped_not_spread() -> None:
+    label = np.full((40, 120), 7, np.uint8)
+    label[:, 30:90] = 1
+    label[:, 40:80] = 24
+    hole = np.zeros(label.shape, bool)
+    hole[5:20, 50:60] = True
+    result = filled(label, hole)
+    assert (result[hole] == 7).all()
+    np.testing.assert_array_equal(result[~hole], label[~hole])
+
+
+def test_a_row_without_surface_is_filled_from_above_or_below() -> None:
+    label = np.full((60, 80), 1, np.uint8)
+    label[:10] = 23
+    hole = np.zeros(label.shape, bool)
+    hole[12:18, 30:40] = True
+    assert (filled(label, hole)[hole] == 23).all()
+
+
+def test_surface_far_away_still_fills() -> None:
+    label = np.full((200, 400), 1, np.uint8)
+    label[0, 0] = 8
+    hole = np.zeros(label.shape, bool)
+    hole[180:183, 390:393] = True
+    assert (filled(label, hole)[hole] == 8).all()
+
+
+def test_nothing_to_fill_with() -> None:
+    label = np.full((8, 8), 1, np.uint8)
+    hole = np.zeros(label.shape, bool)
+    hole[3:5, 3:5] = True
+    assert fill_hole(label, hole, surface=SURFACE) is None
+    assert fill_hole(label, np.ones_like(hole), surface=SURFACE) is None
+
+
+def test_no_hole_leaves_the_map_as_it_is() -> None:
+    label = np.full((8, 8), 1, np.uint8)
+    result = fill_hole(label, np.zeros((8, 8), bool), surface=SURFACE)
+    np.testing.assert_array_equal(result, label)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 30), width=st.integers(1, 30))
+def test_only_the_hole_changes_and_only_to_surfaces_that_are_there(
+    seed: int, height: int, width: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    label = rng.choice(np.array([1, 7, 8, 11, 17, 24], np.uint8), (height, width))
+    hole = rng.random((height, width)) < rng.random()
+    sources = np.unique(label[~hole & SURFACE[label]])
+    before = label.copy()
+    result = fill_hole(label, hole, surface=SURFACE)
+    np.testing.assert_array_equal(label, before)
+    if hole.any() and not len(sources):
+        assert result is None
+        return
+    assert result is not None
+    assert result.dtype == np.uint8
+    np.testing.assert_array_equal(result[~hole], label[~hole])
+    assert set(np.unique(result[hole])) <= set(sources)
