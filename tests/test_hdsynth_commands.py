@@ -64,8 +64,11 @@ def test_new_folder_takes_an_empty_one_and_no_other(tmp_path: Path) -> None:
 def test_configs_lists_every_shipped_file() -> None:
     listing = CliRunner().invoke(main, ["configs"])
     assert listing.exit_code == 0
-    for kind in ("taxonomies", "models", "policies", "jobs"):
-        shipped = {path.stem for path in (SHIPPED / kind).glob("*.yaml")}
+    shipped_by_kind: dict[str, set[str]] = {}
+    for path in SHIPPED.glob("*/*.yaml"):
+        shipped_by_kind.setdefault(path.parent.name, set()).add(path.stem)
+    assert {"taxonomies", "models", "policies"} <= set(shipped_by_kind)
+    for kind, shipped in shipped_by_kind.items():
         assert kind in listing.stdout.splitlines()
         names = CliRunner().invoke(main, ["configs", kind]).stdout.splitlines()
         assert {line.split()[0] for line in names} == shipped

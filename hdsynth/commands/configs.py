@@ -17,7 +17,7 @@ def configs(*, kind: str | None, name: str | None) -> None:
     """
     from configs import KINDS, folder, names
 
-    shipped = {key: names(key) for key in KINDS if folder(key).is_dir()}
+    shipped = {key: found for key in KINDS if folder(key).is_dir() and (found := names(key))}
     if kind is None:
         for key, found in shipped.items():
             click.echo(key)
