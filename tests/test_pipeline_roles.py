@@ -1,0 +1,34 @@
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import configs
+from pipeline.roles import class_roles
+from pipeline.taxonomy import Taxonomy
+
+
+def named(taxonomy: Taxonomy, flags: npt.NDArray[np.bool_]) -> set[str]:
+    return {n for n, f in zip(taxonomy.class_names, flags, strict=True) if f}
+
+
+def test_cityscapes_roles() -> None:
+    city = Taxonomy.load("cityscapes")
+    roles = class_roles(city)
+    assert named(city, roles.frozen) == {
+        "unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic",
+        "license plate",
+    }  # fmt: skip
+    assert {"road", "parking", "rail track", "bridge", "polegroup", "ground", "sky"} <= named(
+        city, roles.surface
+    )
+    assert named(city, roles.support[26]) == {"road", "parking", "ground"}
+    assert not roles.support[7].any()
+
+
+@pytest.mark.parametrize("name", configs.names("taxonomies"))
+def test_every_class_of_every_taxonomy_has_one_role(name: str) -> None:
+    taxonomy = Taxonomy.load(name)
+    roles = class_roles(taxonomy)
+    parts = roles.surface.astype(int) + roles.frozen + taxonomy.is_thing
+    assert (parts == 1).all()
+    assert not (roles.frozen & ~taxonomy.is_void).any()
