@@ -49,3 +49,7 @@ def set_up_logging(*, verbose: bool) -> None:
     for name in OURS:
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
+    # It logs with a traceback each error that it then raises.
+    logging.getLogger("apache_beam.runners").setLevel(
+        logging.DEBUG if verbose else logging.CRITICAL
+    )

@@ -93,6 +93,16 @@ class RenderConfig(Settings):
         merged = override(_merge(data, options), assignments)
         return cls.parse(merged, origin=str(path) if path else "command line")
 
+    def resolved(self) -> Self:
+        """The job with paths that mean the same from every working directory."""
+        plain = self.to_plain()
+        if "://" not in self.dataset.root:
+            plain["dataset"]["root"] = str(Path(self.dataset.root).absolute())
+        if self.generator.checkpoint is not None:
+            plain["generator"]["checkpoint"] = str(self.generator.checkpoint.absolute())
+        plain["output"]["path"] = str(self.output.path.absolute())
+        return type(self).model_validate(plain)
+
     def identity(self) -> dict[str, Any]:
         """The part of the job that decides what the samples are; the rest may change on resume.
 

@@ -1,6 +1,6 @@
 """The errors of the data side; see `hdmodel.errors` for their base."""
 
-from hdmodel.errors import InputError
+from hdmodel.errors import HdsynthError, InputError
 
 
 class DatasetError(InputError):
@@ -13,3 +13,7 @@ class TaxonomyError(InputError):
 
 class OutputError(InputError):
     """An output folder cannot be written, resumed or read."""
+
+
+class RunError(HdsynthError):
+    """A run stopped before its end for a reason that lies outside the samples."""

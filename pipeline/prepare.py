@@ -57,6 +57,8 @@ def prepare(config: RenderConfig) -> PreparedJob:
     Raises:
         InputError: Dataset, taxonomy, policy or generator cannot be used as asked.
     """
+    out = OutputFolder(config.output.path)
+    config = config.resolved()
     source = open_source(config.dataset)
     taxonomy = source.taxonomy
     asked = config.recompose.policy
@@ -81,7 +83,7 @@ def prepare(config: RenderConfig) -> PreparedJob:
     }
     return PreparedJob(
         config=config,
-        out=OutputFolder(config.output.path),
+        out=out,
         taxonomy=taxonomy,
         source=source,
         policy=policy,

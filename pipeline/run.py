@@ -13,7 +13,7 @@ from hdmodel.checkpoint import load_generator
 from hdmodel.errors import ConfigError
 from pipeline.config import RenderConfig, fingerprint
 from pipeline.devices import candidate_devices
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, RunError
 from pipeline.job import JobSpec, build
 from pipeline.output import OutputFolder, write_atomically
 from pipeline.plan import PlanRow, count_shards, write_plan
@@ -132,7 +132,11 @@ def _run_beam(
     flags = list(beam_options)
     if local:
         mode = "multi_processing" if workers > 1 else "in_memory"
-        flags += [f"--direct_num_workers={workers}", f"--direct_running_mode={mode}"]
+        flags += [
+            f"--direct_num_workers={workers}",
+            f"--direct_running_mode={mode}",
+            "--default_sdk_harness_log_level=CRITICAL",  # errors reach the driver anyhow
+        ]
     options = PipelineOptions(flags)
     if unknown := options.get_all_options(retain_unknown_options=True).get("unknown_args"):
         raise ConfigError(f"unknown Beam options: {unknown}")
@@ -143,7 +147,15 @@ def _run_beam(
         # The runner is named: Beam's default first tries to fetch another engine.
         pipeline = beam.Pipeline(runner=FnApiRunner() if local else None, options=options)
         build(pipeline, job_spec(job, local=local), shards)
-        pipeline.run().wait_until_finish()
+        try:
+            pipeline.run().wait_until_finish()
+        except RuntimeError as error:
+            # Errors of worker processes arrive as text; the last line is the error itself.
+            reason = str(error).strip().splitlines()[-1]
+            raise RunError(
+                f"{job.out.root}: the run stopped: {reason}\n"
+                "Committed shards are kept, run the same command again to go on."
+            ) from error
 
 
 def job_spec(job: PreparedJob, *, local: bool) -> JobSpec:
