@@ -18,7 +18,7 @@ def _process_state() -> Iterator[None]:
     root = logging.getLogger()
     handlers = list(root.handlers)
     loggers = [logging.getLogger(n) for n in ("hdsynth", "hdmodel", "pipeline", "eval")]
-    loggers.append(logging.getLogger("apache_beam"))
+    loggers += [logging.getLogger(n) for n in ("apache_beam", "apache_beam.runners")]
     levels = [logger.level for logger in loggers]
     yield
     if safe_path is None:

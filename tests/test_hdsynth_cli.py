@@ -45,7 +45,7 @@ def trouble(what: str) -> None:
         logging.getLogger("pipeline.run").info("shard 3 of 4")
         logging.getLogger("pipeline.run").warning("disk is slow")
         logging.getLogger("pipeline.run").debug("details")
-        logging.getLogger("apache_beam.runners").info("chatter")
+        logging.getLogger("apache_beam.io").info("chatter")
         return
     raise {
         "input": CheckpointError("runs/x: no such checkpoint folder"),
