@@ -21,6 +21,7 @@ COMMANDS = {
     "render": "hdsynth.commands.render:render",
     "init-generator": "hdsynth.commands.init_generator:init_generator",
     "import-pix2pixhd": "hdsynth.commands.import_pix2pixhd:import_pix2pixhd",
+    "train": "hdsynth.commands.train:train",
     "configs": "hdsynth.commands.configs:configs",
 }
 """Command name to `module:attribute`, in the order of the help text; loaded when asked for."""
