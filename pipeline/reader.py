@@ -1,0 +1,143 @@
+"""Reading the output of a run into PyTorch.
+
+Shape legend: H x W pixels.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pipeline.errors import OutputError
+from pipeline.manifest import OK, read_manifests
+from pipeline.output import OutputFolder
+from pipeline.shard_files import ARRAYS, shard_file
+from pipeline.store import Store
+
+LabelKind = Literal["id", "train_id"]
+
+
+class Sample(TypedDict):
+    """One sample of a run; PyTorch's default collation makes batches of it."""
+
+    photo: Tensor
+    """RGB, uint8 [3, H, W]."""
+    label: Tensor
+    """Class ids or train ids, int64 [H, W]."""
+    instance: Tensor
+    """Instance ids in Cityscapes' encoding, int32 [H, W]."""
+    index: int
+    """The sample's number in the run."""
+    scene: str
+    """The name of the scene it was made from."""
+    ok: bool
+    """False for a failed sample, of which some maps are all zero."""
+
+
+class SyntheticDataset(Dataset[Any]):
+    """The committed samples of a run, as a map-style PyTorch dataset.
+
+    Failed samples and those of shards that are not committed are left out, so positions in the
+    dataset differ from sample numbers once there are any; an item says its `index`. The pixels
+    stay on disk until they are asked for; the dataset can be handed to DataLoader workers.
+
+    Args:
+        out: The output folder.
+        transform: Called with each `Sample`; what it returns is the item.
+        with_failed: Keep failed samples: their photo is black, and where reading or composing
+            failed, label and instance are zero.
+        labels: `id` for class ids, `train_id` for the ids segmentation networks are trained on
+            (255 is to be ignored).
+
+    Raises:
+        OutputError: The folder is not an output of hdsynth, or files of committed shards are
+            missing.
+    """
+
+    def __init__(
+        self,
+        out: str | Path,
+        *,
+        transform: Callable[[Sample], Any] | None = None,
+        with_failed: bool = False,
+        labels: LabelKind = "id",
+    ) -> None:
+        if labels not in ("id", "train_id"):
+            raise ValueError(f"labels: expected 'id' or 'train_id', got {labels!r}")
+        self.folder = OutputFolder(Path(out).absolute())
+        self.folder.read_config()
+        self.taxonomy = self.folder.read_taxonomy()
+        self._transform = transform
+        self._table = self.taxonomy.train_ids.astype(np.int64) if labels == "train_id" else None
+        rows = [
+            (row["index"], row["scene"], row["status"] == OK)
+            for row in read_manifests(self.folder.manifests, ("index", "scene", "status"))
+            if with_failed or row["status"] == OK
+        ]
+        # Two columns instead of a list of tuples: workers get a copy of millions of rows.
+        self._indices = np.array([index for index, _, _ in rows], np.int64)
+        self._scenes = np.array([scene for _, scene, _ in rows], np.str_)
+        self._ok = np.array([ok for _, _, ok in rows], np.bool_)
+        self._store: Store | None = None
+        self._process = 0
+        self._check_files()
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        return len(self._indices)
+
+    def __getitem__(self, position: int) -> Any:  # noqa: ANN401 - whatever the transform returns
+        """One sample, or what the transform makes of it.
+
+        Raises:
+            IndexError: There is no such position.
+            OutputError: The sample's pixels are damaged.
+        """
+        index = int(self._indices[position])
+        store = self._opened()
+        try:
+            photo, label, instance = (
+                np.asarray(array[index]) for array in (store.photo, store.label, store.instance)
+            )
+        except Exception as error:  # zarr raises what its codec does
+            raise OutputError(
+                f"{self.folder.data}: sample {index} cannot be read ({error}); "
+                f"see hdsynth verify {self.folder.root}"
+            ) from error
+        wide = label.astype(np.int64) if self._table is None else self._table[label]
+        sample = Sample(
+            photo=torch.from_numpy(np.ascontiguousarray(photo.transpose(2, 0, 1))),
+            label=torch.from_numpy(wide),
+            instance=torch.from_numpy(np.ascontiguousarray(instance)),
+            index=index,
+            scene=str(self._scenes[position]),
+            ok=bool(self._ok[position]),
+        )
+        return self._transform(sample) if self._transform else sample
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The dataset without its open store, for another process."""
+        return self.__dict__ | {"_store": None}
+
+    def _opened(self) -> Store:
+        """The store, opened once per process."""
+        if self._store is None or self._process != os.getpid():
+            self._store, self._process = Store(self.folder.data), os.getpid()
+        return self._store
+
+    def _check_files(self) -> None:
+        """Zarr reads a shard whose file is gone as zeros, so absence is looked for here."""
+        store = self._opened()
+        for shard in np.unique(self._indices // store.shard_size):
+            for name in ARRAYS:
+                path = shard_file(self.folder.data, name, int(shard))
+                if not path.is_file():
+                    raise OutputError(
+                        f"{path}: missing, though shard {shard} is committed; "
+                        f"see hdsynth verify {self.folder.root}"
+                    )
