@@ -74,7 +74,7 @@ def _reflect(
 ) -> None:
     """Lay the blurred mirror image of the street on the wet road, in place."""
     height = instance.shape[0]
-    soft = np.asarray(image.filter(ImageFilter.BoxBlur((1, height / 40))), np.float32)
+    soft = np.asarray(image.filter(ImageFilter.BoxBlur((height / 120, height / 30))), np.float32)
     horizon = camera.horizon / GRID
     rows = np.arange(int(horizon) + 1, height)
     source = np.clip(2 * horizon - rows, 0, height - 1).astype(np.intp)

@@ -1,5 +1,6 @@
 """Buildings: house fronts drawn flat, then set into the street in perspective."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -109,6 +110,10 @@ def draw_houses(
     return houses
 
 
+Rect = Callable[[float, float, float, float, Colour], None]
+"""Fills a rectangle of a wall: x, y, width and height in metres, colour."""
+
+
 def _ink(colour: Colour) -> Ink:
     return int(colour[0]), int(colour[1]), int(colour[2])
 
@@ -205,9 +210,8 @@ def _front(house: House, ppm: float, top: float, light: Light, *, end: bool) -> 
     return image
 
 
-def _paint_shop(rect: object, metres: float, house: House, dice: Random, light: Light) -> None:
+def _paint_shop(rect: Rect, metres: float, house: House, dice: Random, light: Light) -> None:
     """Paint a ground floor of shop windows under a sign board and awnings."""
-    assert callable(rect)
     board: Colour = dice.choice(
         ((34, 60, 96), (130, 34, 34), (36, 84, 60), (44, 44, 48), (196, 150, 50), (220, 214, 204))
     )
@@ -269,7 +273,7 @@ def paint_house(canvas: Canvas, camera: Camera, light: Light, house: House) -> N
         corners = [point(x, top, far), point(x, top, first), point(x, 0, first), point(x, 0, far)]
     canvas.plane(lit, corners, ids.BUILDING)
     if house.roof:
-        _paint_roof(canvas, camera, light, house, first)
+        _paint_roof(canvas, camera, light, house, house.roof, first)
 
 
 def _lit(
@@ -288,9 +292,10 @@ def _lit(
     return Image.fromarray(out.astype(np.uint8), "RGB")
 
 
-def _paint_roof(canvas: Canvas, camera: Camera, light: Light, house: House, first: float) -> None:
+def _paint_roof(
+    canvas: Canvas, camera: Camera, light: Light, house: House, roof: Colour, first: float
+) -> None:
     """Paint a pitched roof whose ridge runs along the street."""
-    assert house.roof is not None
     s, x, top = house.sign, house.x, house.height
     dice = Random(house.seed + 7)
     rise, half = house.deep * dice.uniform(0.28, 0.42), house.deep / 2
@@ -304,7 +309,7 @@ def _paint_roof(canvas: Canvas, camera: Camera, light: Light, house: House, firs
     facing = light.facing(-s * 0.55, 0.83, 0)
     for k in range(rows):
         a, b = k / rows, (k + 1) / rows
-        tone = vary(dice, house.roof, 7)
+        tone = vary(dice, roof, 7)
         ink = light.shade(tone, facing, (near + far) / 2)
         lower = (x - s * 0.3 + s * (half + 0.3) * a, top - 0.1 + rise * a)
         upper = (x - s * 0.3 + s * (half + 0.3) * b, top - 0.1 + rise * b)

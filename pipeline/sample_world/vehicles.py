@@ -206,7 +206,9 @@ def paint_vehicle(
     wheels, radius = _wheels(vehicle)
     outer: list[tuple[list[Corner], Colour, float, bool]] = []
     for z, x in wheels:
-        seen = (s if x > 0 else -s) * (vehicle.z) * -1 + (c if x > 0 else -c) * (eye[0] - vehicle.x)
+        px, _, pz = world((x, radius, z))
+        outward = 1.0 if x > 0 else -1.0
+        seen = outward * (c * (eye[0] - px) + s * pz)
         inner = x * 0.72
         for turned in (-radius, radius):
             tread = [(inner, 0.0, z + turned * 0.6), (x, 0.0, z + turned * 0.6)]
