@@ -104,10 +104,10 @@ def list_scenes(tree: Tree, layout: Layout, split: str | None) -> Listing:
         DatasetError: The split or a folder is missing or empty, or names are ambiguous.
     """
     roles = layout.roles
-    if split is not None and not any(SPLIT in role.folder for role in roles.values()):
+    if split is not None and SPLIT not in layout.label.folder:
         raise DatasetError(
-            f"{tree.root}: split {split!r} was asked for, but the folders "
-            f"({', '.join(role.folder for role in roles.values())}) have no {SPLIT} in them"
+            f"{tree.root}: split {split!r} was asked for, but the folder of the label maps "
+            f"({layout.label.folder}) has no {SPLIT} in it"
         )
     files = {kind: _role_files(tree, role, split) for kind, role in roles.items()}
     _keep_longest_suffix(files)
