@@ -279,6 +279,13 @@ def test_too_little_of_an_object_is_taken_out_but_small_source_objects_stay() ->
     assert not (result.scene.instance == 26000).any()
 
 
+@pytest.mark.parametrize(("minimum", "stays"), [(24, True), (25, False)])
+def test_the_minimum_visible_area_itself_is_enough(minimum: int, stays: bool) -> None:
+    # 24 of the car's 32 pixels stay visible, as above.
+    result = run(street(), Move(instance=26000, rows=2, columns=26), min_visible_area=minimum)
+    assert (26000 in {r.id for r in result.instances}) is stays
+
+
 def test_a_covered_object_is_logged() -> None:
     scene = street()
     # Car 26000 (4x8) goes where the pasted car (6x12, rows 21..26, columns 2..13) covers it.
