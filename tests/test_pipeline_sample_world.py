@@ -81,6 +81,10 @@ def test_the_classes_of_a_street_occur(scenes: list[Drawn]) -> None:
     assert must <= seen
 
 
+def test_no_pixel_is_left_unpainted(scenes: list[Drawn]) -> None:
+    assert not any((d.label == 0).any() for d in scenes)
+
+
 def test_every_scene_has_road_sky_and_something_beside_them(scenes: list[Drawn]) -> None:
     for drawn in scenes:
         share = np.bincount(drawn.label.ravel(), minlength=34) / drawn.label.size
@@ -187,10 +191,12 @@ def test_wrong_counts_are_refused(tmp_path: Path, scenes: int, val: int | None, 
 def test_wrong_size_seed_and_index_are_refused() -> None:
     with pytest.raises(InputError, match="31x64"):
         draw_scene(0, 0, height=31, width=64)
-    with pytest.raises(InputError, match="seed -1"):
+    with pytest.raises(InputError, match="seed is -1"):
         draw_scene(-1, 0)
-    with pytest.raises(InputError, match="index -2"):
+    with pytest.raises(InputError, match="index is -2"):
         draw_scene(0, -2)
+    with pytest.raises(InputError, match="seed is 18446744073709551616"):
+        draw_scene(2**64, 0)
 
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:

@@ -106,10 +106,11 @@ def draw_scene(seed: int, index: int, *, height: int = 256, width: int = 512) ->
     The result depends on seed, index and size alone.
 
     Raises:
-        InputError: seed or index is negative, or the size is below 32 x 32.
+        InputError: seed or index is not in 0..2**64 - 1, or the size is below 32 x 32.
     """
-    if seed < 0 or index < 0:
-        raise InputError(f"sample world: seed {seed} and index {index} must not be negative")
+    for name, value in (("seed", seed), ("index", index)):
+        if not 0 <= value < 2**64:
+            raise InputError(f"sample world: {name} is {value}, expected 0 to 2**64 - 1")
     if height < MIN_SIDE or width < MIN_SIDE:
         raise InputError(
             f"sample world: size {height}x{width} is too small, expected at least "
