@@ -1,12 +1,9 @@
 """The Beam job: shard numbers in, committed shards out; pixels never pass a shuffle."""
 
-import os
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -24,8 +21,6 @@ from pipeline.store import ShardArrays, Store
 from pipeline.summary import STAGES
 from pipeline.taxonomy import Taxonomy
 
-DRIVER_CHECK_SECONDS = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
@@ -41,8 +36,6 @@ class JobSpec:
     dtype: str
     batch_pixels: int
     accelerator: str | None = None
-    driver: int | None = None
-    """Process number of the driver where workers run on its machine, else None."""
 
     def handler(self) -> GeneratorHandler:
         """The model handler of the job."""
@@ -66,8 +59,6 @@ class ComposeShard(beam.DoFn):
         """Prepare the process and its scene reader."""
         tune_allocator()
         spec = self._spec
-        if spec.driver is not None:
-            end_with_driver(spec.driver)
         self._read = SceneReader(spec.source, spec.taxonomy, size=spec.size, mode=spec.fit)
 
     def process(self, shard: int) -> Iterator[ComposedShard]:
@@ -144,23 +135,3 @@ def build(pipeline: beam.Pipeline, spec: JobSpec, shards: list[int]) -> beam.PCo
     if spec.accelerator is not None:
         transform = transform.with_resource_hints(accelerator=spec.accelerator)
     return pipeline | "Shards" >> beam.Create(shards, reshuffle=False) | "RenderShards" >> transform
-
-
-@cache
-def end_with_driver(driver: int) -> None:
-    """End this process soon after the driver is gone, however that ended.
-
-    A worker left behind by a killed driver would go on writing beside the job that resumes.
-    """
-    if driver == os.getpid():
-        return
-
-    def watch() -> None:
-        while True:
-            sleep(DRIVER_CHECK_SECONDS)
-            try:
-                os.kill(driver, 0)
-            except ProcessLookupError:
-                os._exit(1)
-
-    threading.Thread(target=watch, name="driver-watch", daemon=True).start()

@@ -2,12 +2,22 @@
 
 import logging
 import os
+import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from time import perf_counter
 
+import apache_beam as beam
 import yaml
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.transforms.environments import (
+    EmbeddedPythonEnvironment,
+    Environment,
+    SubprocessSDKEnvironment,
+)
 
 from hdmodel.checkpoint import load_generator
 from hdmodel.errors import ConfigError
@@ -124,29 +134,19 @@ def _run_beam(
     beam_options: Sequence[str],
     advance: Advance,
 ) -> None:
-    import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-
-    workers = min(job.config.workers, len(shards))
-    flags = list(beam_options)
-    if local:
-        mode = "multi_processing" if workers > 1 else "in_memory"
-        flags += [
-            f"--direct_num_workers={workers}",
-            f"--direct_running_mode={mode}",
-            "--default_sdk_harness_log_level=CRITICAL",  # errors reach the driver anyhow
-        ]
+    workers = min(job.config.workers, len(shards)) if local else 1
+    flags = [*beam_options, f"--direct_num_workers={workers}"] if local else list(beam_options)
     options = PipelineOptions(flags)
     if unknown := options.get_all_options(retain_unknown_options=True).get("unknown_args"):
         raise ConfigError(f"unknown Beam options: {unknown}")
     with (
         watching(lambda: len(job.out.committed()), advance),
-        _threads_per_worker(workers if local else 1),
+        _threads_per_worker(workers),
     ):
         # The runner is named: Beam's default first tries to fetch another engine.
-        pipeline = beam.Pipeline(runner=FnApiRunner() if local else None, options=options)
-        build(pipeline, job_spec(job, local=local), shards)
+        runner = FnApiRunner(default_environment=_environment(workers)) if local else None
+        pipeline = beam.Pipeline(runner=runner, options=options)
+        build(pipeline, job_spec(job), shards)
         try:
             pipeline.run().wait_until_finish()
         except RuntimeError as error:
@@ -158,8 +158,8 @@ def _run_beam(
             ) from error
 
 
-def job_spec(job: PreparedJob, *, local: bool) -> JobSpec:
-    """What the workers are told; `local` workers end with this process."""
+def job_spec(job: PreparedJob) -> JobSpec:
+    """What the workers are told."""
     config = job.config
     return JobSpec(
         out=OutputFolder(job.out.root.absolute()),
@@ -172,13 +172,21 @@ def job_spec(job: PreparedJob, *, local: bool) -> JobSpec:
         dtype=config.generator.dtype,
         batch_pixels=config.generator.batch_pixels,
         accelerator=config.generator.accelerator,
-        driver=os.getpid() if local else None,
     )
 
 
 def versions() -> dict[str, str]:
     """Versions of what decides the bytes of an output."""
     return {name: version(name) for name in ("hdsynth", "torch", "zarr", "numpy", "apache-beam")}
+
+
+def _environment(workers: int) -> Environment:
+    """Where Beam's own runner runs the job: in this process, or in workers of ours."""
+    if workers == 1:
+        return EmbeddedPythonEnvironment.default()
+    return SubprocessSDKEnvironment.from_command_string(
+        f"exec {shlex.quote(sys.executable)} -P -m pipeline.worker {os.getpid()}"
+    )
 
 
 @contextmanager
