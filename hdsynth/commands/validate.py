@@ -99,7 +99,8 @@ def _print_report(report: "Report", title: str) -> None:
     for c in report.classes:
         share = f"{100 * c.pixels / pixels:.3f} %"
         table.add_row(str(c.class_id), c.name, share, str(c.scenes), str(c.objects or ""))
-    stdout.print(table)
+    if report.classes:
+        stdout.print(table)
     sizes = ", ".join(f"{height}x{width} ({count})" for height, width, count in report.sizes[:5])
     more = f" and {len(report.sizes) - 5} more" if len(report.sizes) > 5 else ""
     facts: list[tuple[str, Any]] = [

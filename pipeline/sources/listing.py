@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -47,7 +48,8 @@ class Tree:
         except (ValueError, ImportError) as error:
             raise DatasetError(f"{root}: {error}") from None
         if isinstance(filesystem, LocalFileSystem):
-            root = path
+            # Absolute, so that workers started elsewhere find it.
+            root = path = str(Path(path).resolve()) if ".." in Path(path).parts else path
         if not filesystem.exists(path):
             raise DatasetError(f"{root}: no such folder")
         if not filesystem.isdir(path):
@@ -203,6 +205,10 @@ def _no_labels(tree: Tree, role: Role, split: str | None) -> DatasetError:
     folder = role.folder.replace(SPLIT, split)
     near = difflib.get_close_matches(split, existing, n=1)
     hint = f"; did you mean {near[0]!r}?" if near and near[0] != split else ""
+    flat, _, last = role.folder.rpartition("/")
+    if last == SPLIT and tree.has(flat) and not existing:
+        if any(path.endswith(role.suffixes) for path in tree.files(flat, recursive=False)):
+            hint = f"; the label maps lie in {flat} itself, so leave split out"
     if not tree.has(folder):
         return DatasetError(f"{tree.root}: no split {split!r} (no folder {folder}); {known}{hint}")
     held = [path.rsplit("/", 1)[-1] for path in tree.files(folder, recursive=True)]
