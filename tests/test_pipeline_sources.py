@@ -238,6 +238,15 @@ def test_linked_folders_are_followed(tmp_path: Path) -> None:
     assert [ref.name for ref in city(tmp_path / "top").scenes] == [stem(0)]
 
 
+def test_hidden_files_are_left_out(tmp_path: Path) -> None:
+    write_cityscapes(tmp_path, scenes=1)
+    path = label_file(tmp_path, 0)
+    path.with_name(f"._{path.name}").write_bytes(b"resource fork")
+    source = city(tmp_path)
+    assert [ref.name for ref in source.scenes] == [stem(0)]
+    assert source.orphans == ()
+
+
 def test_other_annotations_of_cityscapes(tmp_path: Path) -> None:
     save(tmp_path / "gtCoarse/train/x/x_000000_000000_gtCoarse_labelIds.png", np.full((4, 4), 7))
     source = city(

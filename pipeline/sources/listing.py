@@ -69,13 +69,14 @@ class Tree:
         return sorted(path.rsplit("/", 1)[-1] for path in entries if self.filesystem.isdir(path))
 
     def files(self, folder: str, *, recursive: bool) -> list[str]:
-        """The files below a folder, as sorted paths relative to the root."""
+        """The files below a folder, as sorted paths relative to the root; hidden ones left out."""
         key = folder, recursive
         if key not in self._listed:
             full = self._full(folder)
             found = self._walk(full) if recursive else self._direct(full)
             start = len(self.path) + 1
-            self._listed[key] = sorted(path[start:] for path in found)
+            visible = (path for path in found if "/." not in path[len(full) :])
+            self._listed[key] = sorted(path[start:] for path in visible)
         return self._listed[key]
 
     def _full(self, folder: str) -> str:
@@ -206,9 +207,9 @@ def _no_labels(tree: Tree, role: Role, split: str | None) -> DatasetError:
     near = difflib.get_close_matches(split, existing, n=1)
     hint = f"; did you mean {near[0]!r}?" if near and near[0] != split else ""
     flat, _, last = role.folder.rpartition("/")
-    if last == SPLIT and tree.has(flat) and not existing:
-        if any(path.endswith(role.suffixes) for path in tree.files(flat, recursive=False)):
-            hint = f"; the label maps lie in {flat} itself, so leave split out"
+    beside = tree.files(flat, recursive=False) if last == SPLIT and tree.has(flat) else []
+    if not existing and any(path.endswith(role.suffixes) for path in beside):
+        hint = f"; the label maps lie in {flat} itself, so leave split out"
     if not tree.has(folder):
         return DatasetError(f"{tree.root}: no split {split!r} (no folder {folder}); {known}{hint}")
     held = [path.rsplit("/", 1)[-1] for path in tree.files(folder, recursive=True)]
