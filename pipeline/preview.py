@@ -171,9 +171,9 @@ def _check_target(to: Path) -> None:
     page = to / PAGE
     ours = found <= {PAGE, IMAGES} and page.is_file() and MARKER in page.read_text("utf-8")
     if not ours:
+        foreign = sorted(found - {PAGE, IMAGES}) or sorted(found)
         raise OutputError(
-            f"{to}: expected a new or empty folder, or an earlier preview; "
-            f"it holds {sorted(found)[0]!r}"
+            f"{to}: expected a new or empty folder, or an earlier preview; it holds {foreign[0]!r}"
         )
 
 
