@@ -105,7 +105,7 @@ class LazyGroup(click.Group):
             # Disk full, no permission, path in the way: the message names the file.
             _fail(str(error), verbose=verbose)
         except Exception:  # exit code 1 would say that only some samples failed
-            logging.getLogger("hdsynth").exception("hdsynth: this is a bug in hdsynth")
+            logging.getLogger("hdsynth").exception("this is a bug in hdsynth, please report it")
             sys.exit(EXIT_BUG)
 
 

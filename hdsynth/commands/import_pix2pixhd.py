@@ -48,4 +48,7 @@ def import_pix2pixhd(*, generator: Path, encoder: Path | None, taxonomy: str, to
 
     convert(generator, encoder, taxonomy=record, to=to)
     click.echo(f"{to}: a checkpoint for the {record['name']} taxonomy. Next:")
-    click.echo(f"  hdsynth render --generator {to} --dataset DIR --format FMT --size HxW --out OUT")
+    click.echo(
+        f"  hdsynth render --generator {to} --dataset DIR --format FMT "
+        "--samples N --size HxW --out OUT"
+    )

@@ -47,4 +47,7 @@ def init_generator(*, config: str, to: Path, taxonomy: str | None, seed: int) ->
     init_checkpoint(model.generator, taxonomy=record, seed=seed, to=to)
     classes = len(record["class_names"])
     click.echo(f"{to}: an untrained generator for the {classes} classes of {record['name']}. Next:")
-    click.echo(f"  hdsynth render --generator {to} --dataset DIR --format FMT --size HxW --out OUT")
+    click.echo(
+        f"  hdsynth render --generator {to} --dataset DIR --format FMT "
+        "--samples N --size HxW --out OUT"
+    )
