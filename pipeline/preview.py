@@ -31,6 +31,8 @@ from pipeline.taxonomy import Taxonomy
 LEAST_WIDTH, MOST_WIDTH = 640, 1280
 JPEG_QUALITY = 90
 MARKER = '<meta name="generator" content="hdsynth preview">'
+DOING = {"read": "read", "compose": "composed", "render": "rendered"}
+NOT_COMPOSED = ("read", "compose")
 PAGE, IMAGES = "index.html", "images"
 
 
@@ -57,6 +59,8 @@ class Card:
     scene: str
     shard: int
     edits: tuple[Edit, ...]
+    applied: bool
+    """Whether the edits were made: not where reading or composing failed."""
     consequences: tuple[str, ...]
     error: str | None
     pictures: tuple[Picture, ...]
@@ -210,7 +214,7 @@ def _card(
         json.loads(row["program"]), [json.loads(text) for text in row["events"]], taxonomy
     )
     source_picture, made = _source_picture(row, replayer, missing, taxonomy, shown, to)
-    if kind in ("read", "compose"):
+    if kind in NOT_COMPOSED:
         edited_picture = Picture("edited labels", note="not made")
     else:
         edited_picture = _edited_picture(row, store, made, taxonomy, shown, to)
@@ -219,8 +223,9 @@ def _card(
         scene=row["scene"],
         shard=row["shard"],
         edits=edits,
+        applied=kind not in NOT_COMPOSED,
         consequences=consequences,
-        error=f"{kind}: {row['error']}" if kind else None,
+        error=f"failed while it was {DOING[kind]}: {row['error']}" if kind else None,
         pictures=(source_picture, edited_picture, _photo_picture(row, store, to)),
     )
 

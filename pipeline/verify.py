@@ -1,6 +1,7 @@
 """Checking an output folder: every committed sample read again and compared with its record."""
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -93,7 +94,7 @@ class VerifyReport:
         lines = []
         if self.damaged_shards:
             folder = OutputFolder(self.out)
-            names = " ".join(str(folder.manifest(shard)) for shard in self.damaged_shards)
+            names = shlex.join(str(folder.manifest(shard)) for shard in self.damaged_shards)
             lines.append(
                 "Delete the commit records of the damaged shards and give the same hdsynth render "
                 f"command again; it makes these shards anew: rm {names}"

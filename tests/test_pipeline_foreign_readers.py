@@ -79,3 +79,23 @@ def test_plain_zarr_and_pyarrow_read_everything(tmp_path: Path) -> None:
         "instance": [maps, [1, HEIGHT, WIDTH], [2, HEIGHT, WIDTH], "int32", axes],
     }
     assert found["attributes"] == ["config_fingerprint", "generator_hash", "taxonomy", "versions"]
+
+
+def test_the_documented_snippet_reads_the_good_samples(tmp_path: Path) -> None:
+    document = (Path(__file__).parent.parent / "docs" / "output.md").read_text("utf-8")
+    snippet = document.split("```python\n")[1].split("```")[0]
+    out = make_run(tmp_path / "run", samples=5, shard_size=2, failed={1: "read"}, uncommitted=(1,))
+    assert 'Path("OUT")' in snippet
+    program = snippet.replace('Path("OUT")', f"Path({str(out.root)!r})")
+    program += '        print(row["index"], photo.shape, label.dtype, instance.dtype)\n'
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert result.returncode == 0, result.stderr
+    shape = f"({HEIGHT}, {WIDTH}, 3)"
+    assert result.stdout.split("\n") == [f"{i} {shape} uint8 int32" for i in (0, 4)] + [""]

@@ -87,6 +87,8 @@ def test_it_says_what_was_done_and_what_failed(page: Page) -> None:
         "no edits",
         "left out: the scene has no object 26999",
         f"failed while it was read: {stem(1)}: <made up> for a test",
+        f"failed while it was rendered: {stem(2)}",
+        "not made, only planned:",
         "4 good, 2 failed, 2 to come",
         "cityscapes, 35 classes",
         "32 x 64",
