@@ -4,6 +4,7 @@ from pathlib import Path
 
 import configs
 from hdmodel.checkpoint import TaxonomyRecord, read_checkpoint_config
+from hdmodel.errors import CheckpointError
 from pipeline.errors import TaxonomyError
 from pipeline.taxonomy import Taxonomy
 
@@ -37,7 +38,13 @@ def choose_checkpoint(asked: Path | None, taxonomy: Taxonomy) -> Path:
         TaxonomyError: It was made for other classes.
     """
     checkpoint = asked or bundled_checkpoint()
-    record = read_checkpoint_config(checkpoint).taxonomy
+    config = read_checkpoint_config(checkpoint)
+    if config.generator.feature_channels:
+        raise CheckpointError(
+            f"{checkpoint}: the generator reads {config.generator.feature_channels} feature "
+            "channels, which render does not make yet; expected one without features"
+        )
+    record = config.taxonomy
     if record.fingerprint == taxonomy.fingerprint:
         return checkpoint
     if asked is None:

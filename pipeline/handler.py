@@ -42,6 +42,8 @@ class LoadedGenerator:
 
     network: nn.Module
     num_classes: int
+    instance_edges: bool
+    """Whether it reads the boundary map of the instances."""
     lease: Lease
     dtype: torch.dtype
 
@@ -85,7 +87,9 @@ class GeneratorHandler(ModelHandler[ComposedShard, RenderedShard, LoadedGenerato
         lease = lease_device(self._devices(self._device))
         dtype: torch.dtype = getattr(torch, self._dtype)
         network = load_generator(self._checkpoint, device=lease.device, dtype=dtype)
-        return LoadedGenerator(network, self._num_classes, lease, dtype)
+        return LoadedGenerator(
+            network, self._num_classes, network.config.instance_edges, lease, dtype
+        )
 
     def run_inference(
         self,
@@ -180,7 +184,7 @@ def render_maps(
     with torch.inference_mode():
         conditioning_BCHW = condition(
             torch.from_numpy(label.astype(np.int32, copy=False)).to(device),
-            torch.from_numpy(instance).to(device),
+            torch.from_numpy(instance).to(device) if model.instance_edges else None,
             num_classes=model.num_classes,
             dtype=model.dtype,
         )
