@@ -22,7 +22,7 @@ from pipeline.manifest import FAILED, digest, read_manifest
 from pipeline.output import OutputFolder
 from pipeline.plan import PlanRow, count_samples, read_shard_plan
 from pipeline.recompose import Recomposed
-from pipeline.scene import Photo, Scene
+from pipeline.scene import INSTANCES_PER_CLASS, Photo, Scene
 from pipeline.sources import open_source
 from pipeline.store import Store
 from pipeline.taxonomy import Taxonomy
@@ -161,7 +161,7 @@ def replay(
     if photo:
         rendered, comparison, error = _render(replayer, record, made.scene, device=device)
     _write_texts(to, files)
-    names = [*files, *_write_pictures(to, source, made, rendered, replayer.taxonomy)]
+    names = [*files, *write_pictures(to, source, made, rendered, replayer.taxonomy)]
     return ReplayReport(
         index=index,
         scene=row.scene,
@@ -311,15 +311,23 @@ def _write_texts(to: Path, files: dict[str, str]) -> None:
         (to / name).write_text(text, encoding="utf-8")
 
 
-def _write_pictures(
+def write_pictures(
     to: Path, source: Scene, made: Recomposed, photo: Photo | None, taxonomy: Taxonomy
 ) -> list[str]:
-    """Write the maps as ids, where they changed, and the photo; returns the file names."""
+    """Write the maps as ids, where they changed, and the photo; returns the file names.
+
+    Args:
+        to: The folder to write into.
+        source: The scene before the edits.
+        made: The scene after them.
+        photo: RGB, uint8 [H, W, 3].
+        taxonomy: The taxonomy of both scenes.
+    """
     write_map(str(to / "label.png"), made.scene.label)
     write_map(str(to / "source_label.png"), source.label)
     Image.fromarray(made.changed).save(to / "changed.png")
     names = ["label.png", "source_label.png", "changed.png"]
-    if (taxonomy.num_classes + 1) * 1000 <= MAX_PNG_VALUE:
+    if taxonomy.num_classes * INSTANCES_PER_CLASS <= MAX_PNG_VALUE:
         write_map(str(to / "instance.png"), made.scene.instance)
         names.append("instance.png")
     else:

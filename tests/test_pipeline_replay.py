@@ -13,7 +13,10 @@ from hdsynth.cli import main
 from hdsynth.commands.output import replay as replay_command
 from pipeline.errors import DatasetError, OutputError
 from pipeline.output import OutputFolder
-from pipeline.replay import replay
+from pipeline.recompose import Recomposed
+from pipeline.replay import replay, write_pictures
+from pipeline.scene import Scene
+from pipeline.taxonomy import Taxonomy
 from tests.datasets import instance_file, label_file
 from tests.outputs import make_run
 from tests.scenes import BUILDING
@@ -176,3 +179,14 @@ def test_wrong_input_ends_with_2(out: OutputFolder, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
     assert "no sample 99" in result.stderr
+
+
+def test_ids_of_many_classes_survive_their_file(tmp_path: Path) -> None:
+    label = np.full((4, 6), 130, np.uint8)
+    instance = label.astype(np.int32)
+    label[1:3], instance[1:3] = 91, 91999
+    scene = Scene("s", label, instance)
+    made = Recomposed(scene, changed=np.zeros(label.shape, bool), instances=(), log=())
+    names = write_pictures(tmp_path, scene, made, None, Taxonomy.load("coco_stuff"))
+    assert "instance.tiff" in names
+    np.testing.assert_array_equal(picture(tmp_path / "instance.tiff"), instance)
