@@ -1,1 +1,1 @@
-"""The data of hdsynth: taxonomies, sources, scenes, recomposition, the Beam job and its zarr output."""
+"""The data of hdsynth: taxonomies, sources, scenes, recomposition, the Beam job, its output."""

@@ -1,6 +1,5 @@
 """Forecasts: what a job would do and need, found out without writing anything."""
 
-import os
 from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -44,7 +43,7 @@ class Forecast:
     unedited: int
     """Samples whose program has no operation."""
     disk_bytes: int
-    """Upper bound: pixels without compression."""
+    """Pixels before compression; label and instance maps shrink to little, photos to about half."""
     memory_bytes: int
     """Estimate for all worker processes together, host and device memory."""
 
@@ -64,9 +63,12 @@ class Forecast:
             ("edits", f"{edits or 'none'}; {self.unedited} samples are not edited"),
             ("pasted", pasted or "nothing"),
             ("generator", self.generator),
-            ("devices", f"{', '.join(self.devices)}, {self.workers} worker processes, "
-             f"{self.batch} photos per batch"),
-            ("disk", f"at most {self.disk_bytes / GIB:.2f} GiB (pixels before compression)"),
+            (
+                "devices",
+                f"{', '.join(self.devices)}, {self.workers} worker processes, "
+                f"{self.batch} photos per batch",
+            ),
+            ("disk", f"{self.disk_bytes / GIB:.2f} GiB before compression"),
             ("memory", f"about {self.memory_bytes / GIB:.1f} GiB over all workers (estimate)"),
         ]
         return "\n".join(f"{name:<10} {text}" for name, text in lines)

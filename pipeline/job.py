@@ -21,6 +21,8 @@ from pipeline.store import ShardArrays, Store
 from pipeline.summary import STAGES
 from pipeline.taxonomy import Taxonomy
 
+Shards = beam.PTransform[beam.PCollection[int], beam.PCollection[int]]
+
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
@@ -52,7 +54,6 @@ class ComposeShard(beam.DoFn):
     """Reads the plan of a shard and applies its programs."""
 
     def __init__(self, spec: JobSpec) -> None:
-        super().__init__()
         self._spec = spec
 
     def setup(self) -> None:
@@ -75,7 +76,6 @@ class WriteShard(beam.DoFn):
     """Writes a shard's pixels, then its manifest: the commit."""
 
     def __init__(self, out: OutputFolder) -> None:
-        super().__init__()
         self._out = out
 
     def setup(self) -> None:
@@ -106,7 +106,7 @@ class WriteShard(beam.DoFn):
         yield composed.shard
 
 
-class RenderShards(beam.PTransform):
+class RenderShards(Shards):
     """Shard numbers to committed shard numbers.
 
     Everything after the reshuffle fuses into one stage, so a shard's pixels stay in the process
@@ -120,18 +120,22 @@ class RenderShards(beam.PTransform):
 
     def expand(self, pcoll: beam.PCollection[int]) -> beam.PCollection[int]:
         """Wire compose, render and write."""
-        return (
+        committed: beam.PCollection[int] = (
             pcoll
             | "Spread" >> beam.Reshuffle()
             | "Compose" >> beam.ParDo(ComposeShard(self._spec))
             | "Render" >> RunInference(self._spec.handler())
             | "Write" >> beam.ParDo(WriteShard(self._spec.out))
         )
+        return committed
 
 
 def build(pipeline: beam.Pipeline, spec: JobSpec, shards: list[int]) -> beam.PCollection[int]:
     """Add the job for some shards to a Beam pipeline; the result holds the committed numbers."""
-    transform = RenderShards(spec)
+    transform: Shards = RenderShards(spec)
     if spec.accelerator is not None:
         transform = transform.with_resource_hints(accelerator=spec.accelerator)
-    return pipeline | "Shards" >> beam.Create(shards, reshuffle=False) | "RenderShards" >> transform
+    committed: beam.PCollection[int] = (
+        pipeline | "Shards" >> beam.Create(shards, reshuffle=False) | "RenderShards" >> transform
+    )
+    return committed

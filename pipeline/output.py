@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -62,7 +63,9 @@ class OutputFolder:
         if not self.manifests.is_dir():
             return []
         return sorted(
-            int(path.stem.removeprefix("shard-")) for path in self.manifests.glob("shard-*.parquet")
+            int(match[1])
+            for path in self.manifests.iterdir()
+            if (match := re.fullmatch(r"shard-(\d{5,})\.parquet", path.name))
         )
 
     def exists(self) -> bool:

@@ -81,12 +81,14 @@ def read_plan(path: Path) -> Iterator[PlanRow]:
 
 def count_samples(path: Path) -> int:
     """The number of samples planned."""
-    return _metadata(path).num_rows
+    rows: int = _metadata(path).num_rows
+    return rows
 
 
 def count_shards(path: Path) -> int:
     """The number of shards planned."""
-    return _metadata(path).num_row_groups
+    groups: int = _metadata(path).num_row_groups
+    return groups
 
 
 def _metadata(path: Path) -> pq.FileMetaData:

@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 from zarr.codecs import ZstdCodec
+from zarr.core.array_spec import ArrayConfigParams
 
 from pipeline.errors import OutputError
 
 ZSTD_LEVEL = 3
 # Without this an all-zero shard is no file at all, and a lost file could not be told from it.
-ARRAY_CONFIG = {"write_empty_chunks": True}
+ARRAY_CONFIG: ArrayConfigParams = {"write_empty_chunks": True}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +68,7 @@ def create_store(
             compressors=ZstdCodec(level=ZSTD_LEVEL, checksum=True),
             fill_value=0,
             dimension_names=axes,
-            config=ARRAY_CONFIG,  # type: ignore[arg-type]
+            config=ARRAY_CONFIG,
         )
 
 
@@ -111,4 +112,4 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     array = group[name]
     if not isinstance(array, zarr.Array):
         raise TypeError(f"{name} is not an array")
-    return array.with_config(ARRAY_CONFIG)  # type: ignore[arg-type]
+    return array.with_config(ARRAY_CONFIG)

@@ -36,7 +36,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("model") / "tiny")
 
 
-def job(world: Path, checkpoint: Path, out: Path, **changes: Any) -> RenderConfig:  # noqa: ANN401
+def job(world: Path, checkpoint: Path, out: Path, **changes: Any) -> RenderConfig:
     plain: dict[str, Any] = {
         "dataset": {"root": str(world), "format": "cityscapes", "split": "val"},
         "samples": 10,

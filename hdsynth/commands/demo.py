@@ -42,7 +42,11 @@ def demo(*, out: Path, samples: int) -> None:
     if not world.exists():
         with new_folder(world) as folder, progress_bar("drawing scenes", SCENES) as advance:
             write_dataset(
-                folder, scenes=SCENES, height=height, width=width, seed=0, progress=advance
+                folder,
+                scenes=SCENES,
+                height=height,
+                width=width,
+                progress=lambda done, _: advance(done),
             )
     summary = render(
         RenderConfig(

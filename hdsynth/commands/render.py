@@ -145,6 +145,7 @@ def plan(
 @click.pass_context
 def render(
     ctx: click.Context,
+    /,
     *,
     config: Path | None,
     assignments: tuple[str, ...],
