@@ -36,6 +36,11 @@ class ComposedShard:
     instance: npt.NDArray[np.int32]
     """Instance ids [S, H, W]."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the maps."""
+        return self.label.nbytes + self.instance.nbytes
+
 
 class SceneReader:
     """Reads scenes of a source at the size of the job, keeping the last ones in memory.

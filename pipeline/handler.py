@@ -35,6 +35,11 @@ class RenderedShard:
     photo: Photo
     """uint8 [S, H, W, 3]."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the maps and photos."""
+        return self.composed.nbytes + self.photo.nbytes
+
 
 @dataclass(frozen=True, eq=False)  # no slots: Beam shares it by a weak reference
 class LoadedGenerator:
@@ -103,7 +108,7 @@ class GeneratorHandler(ModelHandler[ComposedShard, RenderedShard, LoadedGenerato
 
     def get_num_bytes(self, batch: Sequence[ComposedShard]) -> int:
         """Bytes of the maps; Beam's default would pickle them to find out."""
-        return sum(shard.label.nbytes + shard.instance.nbytes for shard in batch)
+        return sum(shard.nbytes for shard in batch)
 
     def get_metrics_namespace(self) -> str:
         """The name under which Beam reports inference metrics."""

@@ -1,5 +1,6 @@
 """The Beam job: shard numbers in, committed shards out; pixels never pass a shuffle."""
 
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,34 @@ class JobSpec:
             dtype=self.dtype,
             batch_pixels=self.batch_pixels,
         )
+
+
+class ShardCoder(beam.coders.Coder):
+    """Pickles shards, which no engine does while the stage is fused, and knows their size.
+
+    Beam asks for the size of elements all the time, and its default pickles them to find out.
+    """
+
+    def encode(self, value: ComposedShard | RenderedShard) -> bytes:
+        """A shard as bytes."""
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+
+    def decode(self, encoded: bytes) -> ComposedShard | RenderedShard:
+        """A shard of bytes that `encode` made."""
+        shard: ComposedShard | RenderedShard = pickle.loads(encoded)
+        return shard
+
+    def estimate_size(self, value: ComposedShard | RenderedShard) -> int:
+        """Bytes of the pixels."""
+        return value.nbytes
+
+    def is_deterministic(self) -> bool:
+        """Shards are never keys."""
+        return False
+
+
+beam.coders.registry.register_coder(ComposedShard, ShardCoder)
+beam.coders.registry.register_coder(RenderedShard, ShardCoder)
 
 
 class ComposeShard(beam.DoFn):
@@ -124,7 +153,7 @@ class RenderShards(Shards):
             pcoll
             | "Spread" >> beam.Reshuffle()
             | "Compose" >> beam.ParDo(ComposeShard(self._spec))
-            | "Render" >> RunInference(self._spec.handler())
+            | "Render" >> RunInference(self._spec.handler()).with_output_types(RenderedShard)
             | "Write" >> beam.ParDo(WriteShard(self._spec.out))
         )
         return committed
