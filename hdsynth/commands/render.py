@@ -60,7 +60,11 @@ def job_options(command: Callable[..., None]) -> Callable[..., None]:
             help="Set any key of the job, such as generator.dtype=float32. May be repeated.",
         ),
         click.option("--dataset", metavar="DIR", help="Dataset folder, or any fsspec URL."),
-        click.option("--format", metavar="FMT", help="Its layout: see docs/datasets.md."),
+        click.option(
+            "--format",
+            metavar="FMT",
+            help="Its layout: cityscapes, camvid, coco_stuff, ade20k, nyu40, helen, folders, zarr.",
+        ),
         click.option("--split", metavar="S", help="Which split of it to read."),
         click.option("--taxonomy", metavar="T", help="Its classes, by name or YAML file."),
         click.option(
@@ -75,11 +79,13 @@ def job_options(command: Callable[..., None]) -> Callable[..., None]:
             metavar="auto|cpu|cuda",
             help="Where to render; auto takes CUDA devices where there are any.",
         ),
-        click.option("--policy", metavar="P", help="Which edits to make: a policy's name or file."),
+        click.option("--policy", metavar="P", help="Edits to make: light, none, or a policy file."),
         click.option("--samples", metavar="N", type=int, help="How many samples to make."),
         click.option("--size", metavar="HxW", type=SIZE, help="Height x width of the samples."),
         click.option(
-            "--fit", metavar="MODE", help="How scenes of another size are brought to --size."
+            "--fit",
+            metavar="MODE",
+            help="How scenes come to --size: resize, resize_crop, resize_pad, crop or pad.",
         ),
         click.option("--seed", metavar="S", type=int, help="Another seed makes other samples."),
         click.option("--out", metavar="DIR", help="Output folder."),
@@ -99,9 +105,12 @@ def load_config(
     Raises:
         ConfigError: It describes none.
     """
+    import configs
     from pipeline.config import RenderConfig
 
-    if config is None:
+    if config is not None:
+        config = configs.find("jobs", config)
+    else:
         given = {name for name, value in options.items() if value is not None}
         given |= {name for name, key in KEYS.items() if any(a.startswith(key) for a in assignments)}
         missing = [f"--{name}" for name in NEEDED_WITHOUT_CONFIG if name not in given]

@@ -1,0 +1,69 @@
+"""What the pipeline costs beside the generator: `python bench/render_job.py`.
+
+Renders a job of the sample world, then the same label maps with the generator alone, in the same
+process and the same batches, and prints the ratio of the two times. 1.0 would mean that reading,
+editing, hashing, compressing and Beam cost nothing.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+from pipeline.checkpoints import bundled_checkpoint
+from pipeline.config import GeneratorSettings, OutputConfig, RenderConfig
+from pipeline.devices import candidate_devices
+from pipeline.handler import GeneratorHandler, render_maps
+from pipeline.run import render
+from pipeline.sample_world import write_dataset
+from pipeline.sources import DatasetConfig
+from pipeline.store import Store
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, default=32)
+    parser.add_argument("--height", type=int, default=256)
+    parser.add_argument("--checkpoint", type=Path, default=bundled_checkpoint())
+    parser.add_argument("--device", default="auto")
+    arguments = parser.parse_args()
+    height, width = arguments.height, 2 * arguments.height
+    with tempfile.TemporaryDirectory() as folder:
+        world, out = Path(folder) / "world", Path(folder) / "out"
+        write_dataset(world, scenes=24, height=height, width=width, seed=0, val=4)
+        config = RenderConfig(
+            dataset=DatasetConfig(root=str(world), format="cityscapes", split="train"),
+            samples=arguments.samples,
+            size=(height, width),
+            generator=GeneratorSettings(checkpoint=arguments.checkpoint, device=arguments.device),
+            output=OutputConfig(path=out, shard_size=8),
+        )
+        start = perf_counter()
+        summary = render(config)
+        whole = perf_counter() - start
+
+        model = GeneratorHandler(
+            checkpoint=arguments.checkpoint,
+            num_classes=35,
+            device=candidate_devices(arguments.device)[0],
+            dtype=config.generator.dtype,
+            batch_pixels=config.generator.batch_pixels,
+        ).load_model()
+        store = Store(out / "data.zarr")
+        label, instance = store.label[:], store.instance[:]
+        batch = min(8, max(1, config.generator.batch_pixels // (height * width)))
+        start = perf_counter()
+        for first in range(0, len(label), batch):
+            part = slice(first, first + batch)
+            render_maps(label[part], instance[part], model)
+        alone = perf_counter() - start
+
+    print(f"{arguments.samples} samples of {height}x{width} on {model.lease.device}")
+    print(f"whole job:       {whole:.2f} s (rendering {summary.seconds:.2f} s of it)")
+    print(f"generator alone: {alone:.2f} s")
+    print(f"ratio rendering / generator alone: {summary.seconds / alone:.2f}")
+
+
+if __name__ == "__main__":
+    main()
