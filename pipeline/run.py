@@ -11,7 +11,11 @@ from time import perf_counter
 
 import apache_beam as beam
 import yaml
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    StandardOptions,
+)
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import (
     EmbeddedPythonEnvironment,
@@ -54,9 +58,9 @@ def render(
         InputError: Something about the job is wrong; nothing was written.
         OutputError: The output cannot be written; committed shards are kept.
     """
+    options = _pipeline_options(beam_options)
     job = prepare(config)
-    local = not any(option.startswith("--runner") for option in beam_options)
-    if local:
+    if options.view_as(StandardOptions).runner is None:
         candidate_devices(config.generator.device)
         load_generator(job.checkpoint)  # a checkpoint that does not load fails here, not on workers
     job.out.check_target(overwrite=overwrite)
@@ -73,7 +77,7 @@ def render(
                 if job.out.exists() and not overwrite:
                     raise OutputError(f"{job.out.root}: another job was started here just now")
                 _start(job, rows)
-            return _finish(job, retry_failed=retry_failed, local=local, beam_options=beam_options)
+            return _finish(job, retry_failed=retry_failed, options=options)
 
 
 def _start(job: PreparedJob, rows: Sequence[PlanRow]) -> None:
@@ -100,9 +104,7 @@ def _start(job: PreparedJob, rows: Sequence[PlanRow]) -> None:
     out.write_config(job.identity, config.to_plain(), versions())
 
 
-def _finish(
-    job: PreparedJob, *, retry_failed: bool, local: bool, beam_options: Sequence[str]
-) -> RunSummary:
+def _finish(job: PreparedJob, *, retry_failed: bool, options: PipelineOptions) -> RunSummary:
     out = job.out
     if leftovers := out.sweep():
         log.info("swept %d leftover files of a killed writer", len(leftovers))
@@ -116,7 +118,7 @@ def _finish(
     if todo:
         log.info("%d of %d shards to render into %s", len(todo), shards, out.root)
         with progress_bar("rendering shards", shards) as advance:
-            _run_beam(job, todo, local=local, beam_options=beam_options, advance=advance)
+            _run_beam(job, todo, options=options, advance=advance)
     missing = set(range(shards)) - set(out.committed())
     if missing:
         raise OutputError(
@@ -126,19 +128,28 @@ def _finish(
     return summarise(out, rendered=set(todo), seconds=perf_counter() - start)
 
 
+def _pipeline_options(beam_options: Sequence[str]) -> PipelineOptions:
+    """Parse the user's options for Beam.
+
+    Raises:
+        ConfigError: Beam does not know one of them.
+    """
+    options = PipelineOptions(list(beam_options))
+    known = options.get_all_options()
+    for option in beam_options:
+        name = option.removeprefix("--").partition("=")[0]
+        if option.startswith("--") and name.removeprefix("no_") not in known:
+            raise ConfigError(f"Beam does not know the option {option!r} (given after --)")
+    return options
+
+
 def _run_beam(
-    job: PreparedJob,
-    shards: list[int],
-    *,
-    local: bool,
-    beam_options: Sequence[str],
-    advance: Advance,
+    job: PreparedJob, shards: list[int], *, options: PipelineOptions, advance: Advance
 ) -> None:
+    local = options.view_as(StandardOptions).runner is None
     workers = min(job.config.workers, len(shards)) if local else 1
-    flags = [*beam_options, f"--direct_num_workers={workers}"] if local else list(beam_options)
-    options = PipelineOptions(flags)
-    if unknown := options.get_all_options(retain_unknown_options=True).get("unknown_args"):
-        raise ConfigError(f"unknown Beam options: {unknown}")
+    if local:
+        options.view_as(DirectOptions).direct_num_workers = workers
     with (
         watching(lambda: len(job.out.committed()), advance),
         _threads_per_worker(workers),

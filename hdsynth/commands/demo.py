@@ -28,7 +28,7 @@ def demo(*, out: Path, samples: int) -> None:
 
     Run again, it goes on where it stopped.
     """
-    from hdsynth.commands.render import report
+    from hdsynth.commands.render import exit_on_interrupt, report
     from hdsynth.commands.targets import new_folder
     from pipeline.config import OutputConfig, RenderConfig
     from pipeline.preview import write_preview
@@ -48,6 +48,7 @@ def demo(*, out: Path, samples: int) -> None:
                 width=width,
                 progress=lambda done, _: advance(done),
             )
+    exit_on_interrupt(run)
     summary = render(
         RenderConfig(
             dataset=DatasetConfig(root=str(world), format="cityscapes", split="train"),

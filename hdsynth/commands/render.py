@@ -1,6 +1,7 @@
 """`hdsynth plan` and `hdsynth render`: the job, dry and for real."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,23 +172,33 @@ def render(
     from pipeline.run import render as run
 
     job = load_config(config, assignments, options)
-    try:
-        summary = run(
-            job,
-            overwrite=overwrite,
-            retry_failed=retry_failed,
-            beam_options=ctx.meta.get(BEAM_OPTIONS, ()),
-        )
-    except KeyboardInterrupt:
-        click.echo(
-            f"\nhdsynth: interrupted; committed shards are kept in {job.output.path}, "
-            "run the same command again to go on",
-            err=True,
-        )
-        # Beam's threads would first finish the shard in hand.
-        os._exit(130)
+    exit_on_interrupt(job.output.path)
+    summary = run(
+        job,
+        overwrite=overwrite,
+        retry_failed=retry_failed,
+        beam_options=ctx.meta.get(BEAM_OPTIONS, ()),
+    )
     report(summary)
     ctx.exit(1 if summary.failed else 0)
+
+
+def exit_on_interrupt(out: Path) -> None:
+    """Make Ctrl-C end the process at once, whichever of Beam's threads is at work.
+
+    Python's own way would first let Beam finish the shard in hand, or turn the interrupt into an
+    error of the job.
+    """
+
+    def end(*_: object) -> None:
+        message = (
+            f"\nhdsynth: interrupted; what is committed in {out} is kept, "
+            "run the same command again to go on\n"
+        )
+        os.write(2, message.encode())
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, end)
 
 
 def report(summary: "RunSummary") -> None:

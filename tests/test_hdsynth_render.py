@@ -1,0 +1,164 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hdsynth.cli import main
+from pipeline.output import OutputFolder
+from pipeline.plan import read_plan
+from tests.datasets import label_file, write_checkpoint, write_cityscapes
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    return write_cityscapes(tmp_path / "world")
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return write_checkpoint(tmp_path / "tiny")
+
+
+def arguments(world: Path, checkpoint: Path, out: Path, *more: str) -> list[str]:
+    return [
+        *("--dataset", str(world), "--format", "cityscapes", "--split", "val"),
+        *("--generator", str(checkpoint), "--device", "cpu", "--set", "generator.dtype=float32"),
+        *("--samples", "6", "--size", "32x64", "--shard-size", "2", "--out", str(out), *more),
+    ]
+
+
+def run(*command: str) -> Result:
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        return CliRunner().invoke(main, command)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_job_from_options(world: Path, checkpoint: Path, tmp_path: Path) -> None:
+    result = run("render", *arguments(world, checkpoint, tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    assert "6 of 6 samples, 3 shards" in result.stdout
+    assert "photos/s" in result.stdout
+    assert f"hdsynth preview {tmp_path / 'out'}" in result.stdout
+    again = run("render", *arguments(world, checkpoint, tmp_path / "out"))
+    assert again.exit_code == 0
+    assert "nothing to do" in again.stdout
+
+
+def test_a_job_from_a_file_with_options_on_top(
+    world: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (tmp_path / "job.yaml").write_text(
+        f"""
+        dataset: {{root: {world}, format: cityscapes, split: val}}
+        samples: 100
+        size: [32, 64]
+        generator: {{checkpoint: {checkpoint}, dtype: float32}}
+        output: {{path: {out}, shard_size: 4}}
+        """
+    )
+    result = run("render", str(tmp_path / "job.yaml"), "--samples", "3", "--set", "seed=5")
+    assert result.exit_code == 0, result.output
+    rows = list(read_plan(OutputFolder(out).plan))
+    assert len(rows) == 3
+    assert {row.seed for row in rows} == {5}
+
+
+def test_plan_writes_nothing(world: Path, checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run("plan", *arguments(world, checkpoint, out))
+    assert result.exit_code == 0, result.output
+    assert "6 of 32x64, in 3 shards" in result.stdout
+    as_json = json.loads(run("plan", *arguments(world, checkpoint, out, "--json")).stdout)
+    assert as_json["samples"] == 6
+    assert as_json["out"] == str(out)
+    assert not out.exists()
+
+
+def test_failed_samples_are_exit_code_1_until_they_are_mended(
+    world: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    command = ("render", *arguments(world, checkpoint, tmp_path / "out", "--policy", "none"))
+    assert run(*command).exit_code == 0
+    for manifest in OutputFolder(tmp_path / "out").manifests.iterdir():
+        manifest.unlink()
+    content = label_file(world, 1).read_bytes()
+    label_file(world, 1).write_bytes(content[:50])
+    result = run(*command)
+    assert result.exit_code == 1
+    assert "failed: read" in result.stdout
+    assert "--retry-failed" in result.stdout
+    label_file(world, 1).write_bytes(content)
+    assert run(*command).exit_code == 1
+    assert run(*command, "--retry-failed").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--format", "cityscape"], "did you mean 'cityscapes'"),
+        (["--split", "tset"], "val"),
+        (["--dataset", "nowhere"], "nowhere"),
+        (["--generator", "nowhere"], "nowhere"),
+        (["--size", "32*64"], "expected height x width"),
+        (["--size", "8x8"], "at least 16x16"),
+        (["--samples", "0"], "samples"),
+        (["--workers", "0"], "workers"),
+        (["--policy", "lihgt"], "did you mean 'light'"),
+        (["--fit", "squeeze"], "squeeze"),
+        (["--device", "tpu"], "tpu"),
+        (["--set", "generator.dtpye=float32"], "did you mean 'dtype'"),
+        (["--set", "seed"], "key=value"),
+        (["--taxonomy", "camvid"], "made for taxonomy 'cityscapes'"),
+        (["--", "--no_such_option=1"], "no_such_option=1"),
+        (["no-such-job.yaml"], "no-such-job.yaml: no such file"),
+    ],
+)
+def test_wrong_commands_are_one_line_and_exit_code_2(
+    world: Path, checkpoint: Path, tmp_path: Path, changes: list[str], message: str
+) -> None:
+    result = run("render", *arguments(world, checkpoint, tmp_path / "out", *changes))
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_must_be_given_is_named() -> None:
+    result = run("render", "--dataset", "x")
+    assert result.exit_code == 2
+    assert "--format, --size, --out must be given" in result.stderr
+
+
+def test_an_interrupt_is_exit_code_130_and_can_be_resumed(
+    world: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = [
+        *("render", *arguments(world, checkpoint, out, "--set", "samples=3000")),
+        *("--set", "generator.batch_pixels=1"),
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-m", "hdsynth", *command], stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not OutputFolder(out).committed():
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        message = process.stderr.read()
+    assert process.returncode == 130
+    assert "run the same command again" in message
+    assert "Traceback" not in message
+    assert len(OutputFolder(out).committed()) < 1500
+    status = json.loads(run("status", str(out), "--json").stdout)
+    assert status["shards_planned"] == 1500
