@@ -148,7 +148,7 @@ def test_an_interrupt_is_exit_code_130_and_can_be_resumed(
     with subprocess.Popen(
         [sys.executable, "-m", "hdsynth", *command], stderr=subprocess.PIPE, text=True
     ) as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not OutputFolder(out).committed():
             assert process.poll() is None, process.stderr and process.stderr.read()
             assert time.monotonic() < deadline

@@ -183,7 +183,7 @@ def start_slow_job(world: Path, checkpoint: Path, out: Path) -> subprocess.Popen
 
 
 def wait_for_commit(out: Path, process: subprocess.Popen[str], shards: int = 1) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while len(OutputFolder(out).committed()) < shards:
         assert process.poll() is None, process.stderr and process.stderr.read()
         assert time.monotonic() < deadline
@@ -360,7 +360,7 @@ def test_a_portable_runner_makes_the_same_labels(
         cwd=tmp_path,
     ) as service:
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 180
             port_file = tmp_path / "port"
             while not (port_file.exists() and port_file.read_text()):
                 assert time.monotonic() < deadline
