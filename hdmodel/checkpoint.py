@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 
 from hdmodel.architecture import EncoderConfig, GeneratorConfig
 from hdmodel.errors import CheckpointError, ConfigError
@@ -42,16 +42,6 @@ class TaxonomyRecord(Settings):
     fingerprint: str
     class_names: tuple[str, ...]
     """In order of class id."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_count(cls, data: Any) -> Any:  # noqa: ANN401 - pydantic passes what it was given
-        if isinstance(data, Mapping) and "num_classes" in data:
-            data = dict(data)
-            count, names = data.pop("num_classes"), data.get("class_names", ())
-            if count != len(names):
-                raise ValueError(f"num_classes is {count}, but class_names has {len(names)}")
-        return data
 
     @property
     def num_classes(self) -> int:
@@ -193,7 +183,7 @@ def save_checkpoint(
     path: str | Path,
     generator: "Generator",
     *,
-    taxonomy: TaxonomyRecord | Mapping[str, Any],
+    taxonomy: TaxonomyRecord,
     encoder: "FeatureEncoder | None" = None,
     training: Mapping[str, Any] | None = None,
     dtype: str = "float32",
@@ -204,7 +194,7 @@ def save_checkpoint(
     Args:
         path: The folder to make; it must not exist, or be empty.
         generator: The network to save.
-        taxonomy: Its taxonomy: `name`, `version`, `fingerprint`, `class_names`.
+        taxonomy: Its taxonomy.
         encoder: The feature encoder that goes with the generator.
         training: Where the weights come from, as plain data.
         dtype: `float32` or `float16` on disk, for generator and encoder.
@@ -222,11 +212,6 @@ def save_checkpoint(
     folder = Path(path)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CheckpointError(f"{folder}: already exists, expected a new folder")
-    record = (
-        taxonomy
-        if isinstance(taxonomy, TaxonomyRecord)
-        else TaxonomyRecord.parse(taxonomy, origin="taxonomy")
-    )
     files: dict[str, Mapping[str, Tensor]] = {
         GENERATOR_FILE: _on_disk(generator, getattr(torch, dtype)),
         **(extra_tensors or {}),
@@ -244,7 +229,7 @@ def save_checkpoint(
         config = CheckpointConfig(
             generator=generator.config,
             encoder=None if encoder is None else encoder.config,
-            taxonomy=record,
+            taxonomy=taxonomy,
             training=dict(training or {}),
             sha256={name: _digest(temporary / name) for name in sorted(files)},
         )

@@ -11,7 +11,6 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,14 +46,14 @@ _UNUSED = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
 
 
 def import_pix2pixhd(
-    generator: Path, encoder: Path | None = None, *, taxonomy: Mapping[str, Any], to: Path
+    generator: Path, encoder: Path | None = None, *, taxonomy: TaxonomyRecord, to: Path
 ) -> Path:
     """Turn `latest_net_G.pth`, and `latest_net_E.pth` where there is one, into a checkpoint.
 
     Args:
         generator: The original's generator weights, global or local.
         encoder: The original's encoder weights, for a generator that reads features.
-        taxonomy: `name`, `version`, `fingerprint`, `class_names` of the labels it was trained on.
+        taxonomy: Of the labels it was trained on.
         to: The checkpoint folder to make.
 
     Returns:
@@ -64,14 +63,15 @@ def import_pix2pixhd(
         CheckpointError: A file is unreadable, unsafe, or not such a network; the encoder does not
             belong to the generator; the classes do not fit; the folder exists.
     """
-    record = TaxonomyRecord.parse(taxonomy, origin="taxonomy")
     encoder_network = None if encoder is None else read_encoder(encoder)
     features = 0 if encoder_network is None else encoder_network.config.out_channels
-    network = read_generator(generator, num_classes=record.num_classes, feature_channels=features)
+    network = read_generator(generator, num_classes=taxonomy.num_classes, feature_channels=features)
     training = {"imported": "pix2pixHD", "generator_file": generator.name}
     if encoder is not None:
         training["encoder_file"] = encoder.name
-    return save_checkpoint(to, network, taxonomy=record, encoder=encoder_network, training=training)
+    return save_checkpoint(
+        to, network, taxonomy=taxonomy, encoder=encoder_network, training=training
+    )
 
 
 def read_generator(file: Path, *, num_classes: int, feature_channels: int = 0) -> Generator:

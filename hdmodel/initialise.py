@@ -1,8 +1,6 @@
 """Checkpoints with untrained weights, to try a pipeline before a generator is trained."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,7 +13,7 @@ from hdmodel.layers import initialise
 def init_checkpoint(
     config: GeneratorConfig,
     *,
-    taxonomy: TaxonomyRecord | Mapping[str, Any],
+    taxonomy: TaxonomyRecord,
     seed: int,
     to: Path,
     half: bool = False,
@@ -24,7 +22,7 @@ def init_checkpoint(
 
     Args:
         config: The shape of the generator; `num_classes` is taken from the taxonomy.
-        taxonomy: `name`, `version`, `fingerprint`, `class_names` of the labels.
+        taxonomy: Of the label maps.
         seed: Of the weights.
         to: The checkpoint folder to make.
         half: Whether to store float16.
@@ -35,17 +33,12 @@ def init_checkpoint(
     Raises:
         CheckpointError: The folder exists or cannot be written.
     """
-    record = (
-        taxonomy
-        if isinstance(taxonomy, TaxonomyRecord)
-        else TaxonomyRecord.parse(taxonomy, origin="taxonomy")
-    )
-    generator = build_generator(config.model_copy(update={"num_classes": record.num_classes}))
+    generator = build_generator(config.model_copy(update={"num_classes": taxonomy.num_classes}))
     initialise(generator, torch.Generator().manual_seed(seed))
     return save_checkpoint(
         to,
         generator,
-        taxonomy=record,
+        taxonomy=taxonomy,
         training={"initialised": "untrained", "seed": seed},
         dtype="float16" if half else "float32",
     )

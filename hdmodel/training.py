@@ -187,7 +187,7 @@ def train(
     config: TrainConfig,
     samples: Samples,
     *,
-    taxonomy: TaxonomyRecord | Mapping[str, Any],
+    taxonomy: TaxonomyRecord,
     palette: npt.NDArray[np.uint8],
     out: Path,
     device: torch.device,
@@ -200,7 +200,7 @@ def train(
     Args:
         config: The training run; `generator.num_classes` is the taxonomy's.
         samples: The training set: (label, instance, photo) arrays of at least the crop's size.
-        taxonomy: `name`, `version`, `fingerprint`, `class_names` of the labels.
+        taxonomy: Of the label maps.
         palette: RGB colour of each class, uint8 [num_classes, 3].
         out: The folder to write into.
         device: Where to train.
@@ -213,11 +213,6 @@ def train(
         InputError: A sample does not fit the configuration.
     """
     tune_allocator()
-    record = (
-        taxonomy
-        if isinstance(taxonomy, TaxonomyRecord)
-        else TaxonomyRecord.parse(taxonomy, origin="taxonomy")
-    )
     _claim(out, config)
     trainer = Trainer(config, device=device)
     checkpoints = _checkpoints(out)
@@ -256,12 +251,12 @@ def train(
             sheet.save(out / "samples" / f"step-{number:06d}.png")
             started, logged = time.perf_counter(), number
         if number % config.save_every == 0 or number == config.steps:
-            _save(trainer, out, step=number, taxonomy=record)
+            _save(trainer, out, step=number, taxonomy=taxonomy)
     shutil.rmtree(out / FINAL, ignore_errors=True)
     return save_checkpoint(
         out / FINAL,
         trainer.generator,
-        taxonomy=record,
+        taxonomy=taxonomy,
         training=_provenance(config, config.steps),
         dtype="float16" if config.half_on_disk else "float32",
     )

@@ -26,7 +26,7 @@ from pipeline.taxonomy import Taxonomy
 log = logging.getLogger("hdsynth.render")
 
 ORDER_STREAM = 1
-ERRORS_SHOWN = 5
+MESSAGES_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,10 +103,13 @@ def index_scenes(job: PreparedJob) -> list[SceneRecord]:
     """
     names = job.scenes[: min(job.samples, len(job.scenes))]
 
+    warnings: list[str] = []
+
     def index(name: str) -> SceneRecord | str:
         try:
-            scene = job.source.read(name, photo=False)
-            fitted = fit(scene, job.config.size, job.config.fit, taxonomy=job.taxonomy)
+            reading = job.source.inspect(name, photo=False)
+            warnings.extend(str(warning) for warning in reading.warnings)
+            fitted = fit(reading.unwrap(), job.config.size, job.config.fit, taxonomy=job.taxonomy)
         except DatasetError as error:
             return str(error)
         return index_scene(fitted, job.taxonomy)
@@ -124,10 +127,16 @@ def index_scenes(job: PreparedJob) -> list[SceneRecord]:
                 records.append(result)
             advance(done)
     if errors:
-        more = len(errors) - ERRORS_SHOWN
-        shown = "\n  ".join(errors[:ERRORS_SHOWN])
-        raise DatasetError(shown + (f"\n  and {more} more files" if more > 0 else ""))
+        raise DatasetError(_first(errors))
+    if warnings:
+        log.warning("%s", _first(sorted(warnings)))
     return records
+
+
+def _first(messages: Sequence[str]) -> str:
+    more = len(messages) - MESSAGES_SHOWN
+    shown = "\n  ".join(messages[:MESSAGES_SHOWN])
+    return shown + (f"\n  and {more} more files" if more > 0 else "")
 
 
 def make_plan(job: PreparedJob, records: Sequence[SceneRecord]) -> list[PlanRow]:

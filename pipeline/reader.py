@@ -16,8 +16,7 @@ from torch.utils.data import Dataset
 from pipeline.errors import OutputError
 from pipeline.manifest import OK, read_manifests
 from pipeline.output import OutputFolder
-from pipeline.shard_files import ARRAYS, shard_file
-from pipeline.store import Store
+from pipeline.store import ARRAYS, Store, shard_file
 
 LabelKind = Literal["id", "train_id"]
 

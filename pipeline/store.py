@@ -21,6 +21,9 @@ ZSTD_LEVEL = 3
 ARRAY_CONFIG: ArrayConfigParams = {"write_empty_chunks": True}
 
 
+ARRAYS = ("photo", "label", "instance")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ShardArrays:
     """The pixels of one shard (the last one of a run may hold fewer than S samples)."""
@@ -70,6 +73,18 @@ def create_store(
             dimension_names=axes,
             config=ARRAY_CONFIG,
         )
+
+
+def shard_file(data: Path, array: str, shard: int) -> Path:
+    """The file of one shard of an array, as zarr's default chunk keys name it.
+
+    Args:
+        data: The zarr group's folder.
+        array: One of `ARRAYS`.
+        shard: The shard's number.
+    """
+    inner = ("0", "0", "0") if array == "photo" else ("0", "0")
+    return data.joinpath(array, "c", str(shard), *inner)
 
 
 class Store:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import DatasetError
-from pipeline.scene import INSTANCES_PER_CLASS, Scene
+from pipeline.scene import INSTANCES_PER_CLASS
 from pipeline.sources import Problem, SceneRef, Source
 from pipeline.taxonomy import Taxonomy
 
@@ -114,23 +114,6 @@ class Report:
             ],
             "warnings": list(self.warnings),
         }
-
-
-def check_scene(source: Source, scene: str | SceneRef, *, photo: bool = False) -> Scene:
-    """Read a scene for use, with all checks; what is doubtful is logged.
-
-    Args:
-        source: The dataset.
-        scene: The scene's name or ref.
-        photo: Whether to read the photo too, where there is one.
-
-    Raises:
-        DatasetError: Its files cannot be used; the message names each and what was expected.
-    """
-    reading = source.inspect(scene, photo=photo)
-    for warning in reading.warnings:
-        log.warning("%s", warning)
-    return reading.unwrap()
 
 
 def inspect_scene(source: Source, scene: str | SceneRef, *, photo: bool = True) -> SceneCheck:

@@ -18,9 +18,8 @@ from pipeline.output import OutputFolder, is_temporary
 from pipeline.plan import PlanRow, count_samples, count_shards, read_shard_plan
 from pipeline.progress import progress_bar
 from pipeline.scene import disagreements
-from pipeline.shard_files import ARRAYS, shard_file
 from pipeline.status import lock_holder
-from pipeline.store import Store
+from pipeline.store import ARRAYS, Store, shard_file
 from pipeline.taxonomy import Taxonomy
 
 Kind = Literal[

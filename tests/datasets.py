@@ -10,6 +10,7 @@ from hdmodel.architecture import GeneratorConfig
 from hdmodel.checkpoint import save_checkpoint
 from hdmodel.generator import build_generator
 from hdmodel.layers import initialise
+from pipeline.checkpoints import taxonomy_record
 from pipeline.taxonomy import Taxonomy
 from tests.scenes import CAR, street
 
@@ -54,10 +55,4 @@ def write_checkpoint(path: Path, *, taxonomy: str = "cityscapes", seed: int = 0)
     )
     generator = build_generator(config)
     initialise(generator, torch.Generator().manual_seed(seed))
-    record = {
-        "name": classes.name,
-        "version": classes.version,
-        "fingerprint": classes.fingerprint,
-        "class_names": classes.class_names,
-    }
-    return save_checkpoint(path, generator, taxonomy=record)
+    return save_checkpoint(path, generator, taxonomy=taxonomy_record(classes))

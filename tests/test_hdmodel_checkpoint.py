@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from hdmodel.architecture import EncoderConfig, GeneratorConfig
 from hdmodel.checkpoint import (
+    TaxonomyRecord,
     generator_hash,
     load_encoder,
     load_generator,
@@ -22,13 +23,9 @@ from hdmodel.errors import CheckpointError
 from hdmodel.generator import Generator, build_generator
 from hdmodel.layers import initialise
 
-TAXONOMY = {
-    "name": "toy",
-    "version": 1,
-    "fingerprint": "abc",
-    "num_classes": 4,
-    "class_names": ["void", "road", "sky", "car"],
-}
+TAXONOMY = TaxonomyRecord(
+    name="toy", version=1, fingerprint="abc", class_names=("void", "road", "sky", "car")
+)
 CONFIG = GeneratorConfig(num_classes=4, base_channels=4, downsamplings=2, blocks=1)
 
 

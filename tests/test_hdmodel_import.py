@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hdmodel.checkpoint import load_encoder, load_generator, read_checkpoint_config
+from hdmodel.checkpoint import TaxonomyRecord, load_encoder, load_generator, read_checkpoint_config
 from hdmodel.conditioning import condition
 from hdmodel.errors import CheckpointError
 from hdmodel.import_pix2pixhd import import_pix2pixhd
@@ -18,15 +18,9 @@ from hdmodel.import_pix2pixhd import import_pix2pixhd
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def taxonomy(classes: int = 35) -> dict[str, object]:
-    names = [f"class {number}" for number in range(classes)]
-    return {
-        "name": "toy",
-        "version": 1,
-        "fingerprint": "abc",
-        "num_classes": classes,
-        "class_names": names,
-    }
+def taxonomy(classes: int = 35) -> TaxonomyRecord:
+    names = tuple(f"class {number}" for number in range(classes))
+    return TaxonomyRecord(name="toy", version=1, fingerprint="abc", class_names=names)
 
 
 def original_state(name: str) -> OrderedDict[str, Tensor]:

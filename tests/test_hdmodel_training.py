@@ -14,7 +14,12 @@ from torch.nn import functional as F
 import configs
 from hdmodel.architecture import DiscriminatorConfig, GeneratorConfig
 from hdmodel.batches import RandomCrops, Sample, stack
-from hdmodel.checkpoint import generator_hash, load_generator, read_checkpoint_config
+from hdmodel.checkpoint import (
+    TaxonomyRecord,
+    generator_hash,
+    load_generator,
+    read_checkpoint_config,
+)
 from hdmodel.errors import CheckpointError, ConfigError, InputError
 from hdmodel.generator import build_generator
 from hdmodel.initialise import init_checkpoint
@@ -23,12 +28,9 @@ from hdmodel.training import Trainer, train
 
 CPU = torch.device("cpu")
 PALETTE = np.array([[0, 0, 0], [200, 40, 40], [40, 200, 40]], np.uint8)
-TAXONOMY = {
-    "name": "toy",
-    "version": 1,
-    "fingerprint": "abc",
-    "class_names": ["void", "red", "green"],
-}
+TAXONOMY = TaxonomyRecord(
+    name="toy", version=1, fingerprint="abc", class_names=("void", "red", "green")
+)
 
 
 class Squares:

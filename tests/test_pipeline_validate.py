@@ -1,7 +1,6 @@
 """Validation of small datasets with known faults, through Python and the command line."""
 
 import json
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from PIL import Image
 from hdsynth.commands.validate import validate as command
 from pipeline.errors import DatasetError
 from pipeline.sources import DatasetConfig, Source, open_source
-from pipeline.validate import check_scene, inspect_scene, validate
+from pipeline.validate import inspect_scene, validate
 from tests.datasets import instance_file, label_file, stem, write_cityscapes
 from tests.scenes import CAR, PERSON
 
@@ -112,22 +111,6 @@ def test_void_share(tmp_path: Path) -> None:
     Image.fromarray(np.array([[3, 11], [11, 11]], np.uint8)).save(folder / "a.png")
     source = open_source(DatasetConfig(root=str(tmp_path), format="camvid", split="val"))
     assert validate(source).void_share == 0.75
-
-
-def test_check_scene(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    spoil(tmp_path)
-    source = city(tmp_path)
-    scene = check_scene(source, stem(0))
-    assert scene.photo is None
-    with pytest.raises(DatasetError, match=r"99 \(7 pixels\)"):
-        check_scene(source, stem(1))
-    with Image.open(instance_file(tmp_path, 0)) as picture:
-        instance = np.array(picture)
-    instance[0, 0] = PERSON * 1000
-    Image.fromarray(instance).save(instance_file(tmp_path, 0))
-    with caplog.at_level(logging.WARNING, "hdsynth.validate"):
-        check_scene(source, stem(0))
-    assert "mostly 24000" in caplog.text
 
 
 def test_inspect_scene_counts(tmp_path: Path) -> None:

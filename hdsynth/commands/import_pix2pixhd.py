@@ -40,14 +40,15 @@ def import_pix2pixhd(*, generator: Path, encoder: Path | None, taxonomy: str, to
     they may hold.
     """
     from hdsynth.commands.targets import check_new
-    from hdsynth.commands.taxonomies import taxonomy_record
+    from pipeline.checkpoints import taxonomy_record
+    from pipeline.taxonomy import Taxonomy
 
     check_new(to)
-    record = taxonomy_record(taxonomy)
+    record = taxonomy_record(Taxonomy.load(taxonomy))
     from hdmodel.import_pix2pixhd import import_pix2pixhd as convert
 
     convert(generator, encoder, taxonomy=record, to=to)
-    click.echo(f"{to}: a checkpoint for the {record['name']} taxonomy. Next:")
+    click.echo(f"{to}: a checkpoint for the {record.name} taxonomy. Next:")
     click.echo(
         f"  hdsynth render --generator {to} --dataset DIR --format FMT "
         "--samples N --size HxW --out OUT"

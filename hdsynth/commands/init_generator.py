@@ -37,16 +37,18 @@ def init_generator(*, config: str, to: Path, taxonomy: str | None, seed: int) ->
     from hdmodel.train_config import read_train_config
     from hdsynth.commands.models import model_file
     from hdsynth.commands.targets import check_new
-    from hdsynth.commands.taxonomies import taxonomy_record
+    from pipeline.checkpoints import taxonomy_record
+    from pipeline.taxonomy import Taxonomy
 
     check_new(to)
     model = read_train_config(model_file(config))
-    record = taxonomy_record(taxonomy or model.dataset.taxonomy)
+    record = taxonomy_record(Taxonomy.load(taxonomy or model.dataset.taxonomy))
     from hdmodel.initialise import init_checkpoint
 
     init_checkpoint(model.generator, taxonomy=record, seed=seed, to=to)
-    classes = len(record["class_names"])
-    click.echo(f"{to}: an untrained generator for the {classes} classes of {record['name']}. Next:")
+    click.echo(
+        f"{to}: an untrained generator for the {record.num_classes} classes of {record.name}. Next:"
+    )
     click.echo(
         f"  hdsynth render --generator {to} --dataset DIR --format FMT "
         "--samples N --size HxW --out OUT"

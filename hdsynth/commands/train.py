@@ -74,8 +74,8 @@ def run_training(config: "TrainConfig", *, out: Path, device: str = "auto") -> P
     Raises:
         HdsynthError: Something the configuration names cannot be used.
     """
-    from hdsynth.commands.taxonomies import taxonomy_record
     from hdsynth.training_scenes import open_training_scenes
+    from pipeline.checkpoints import taxonomy_record
 
     samples, taxonomy = open_training_scenes(config.dataset, seed=config.seed)
     # Threads that wait by spinning make every step several times slower when anything else runs.
@@ -90,7 +90,7 @@ def run_training(config: "TrainConfig", *, out: Path, device: str = "auto") -> P
     return train_generator(
         config.model_copy(update={"generator": generator}),
         samples,
-        taxonomy=taxonomy_record(config.dataset.taxonomy),
+        taxonomy=taxonomy_record(taxonomy),
         palette=taxonomy.colors,
         out=out,
         device=torch.device(candidate_devices(device)[0]),
