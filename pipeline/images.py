@@ -6,7 +6,7 @@ import zlib
 import fsspec
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import DatasetError
 from pipeline.scene import Photo
@@ -101,6 +101,10 @@ def _decode(url: str) -> Image.Image:
             return picture.copy() if picture.readonly else picture
     except FileNotFoundError:
         raise DatasetError(f"{url}: no such file") from None
+    except UnidentifiedImageError:
+        raise DatasetError(
+            f"{url}: cannot be read as an image (empty, or of no kind of image that is known)"
+        ) from None
     except _DECODER_ERRORS as error:
         raise DatasetError(f"{url}: cannot be read as an image ({error})") from None
 

@@ -130,9 +130,12 @@ def test_flipped_bytes_are_noticed(tmp_path: Path, offset: int) -> None:
 
 def test_not_an_image_and_missing(tmp_path: Path) -> None:
     path = tmp_path / "text.png"
-    path.write_text("hello")
-    with pytest.raises(DatasetError, match=r"text\.png: cannot be read"):
-        read_map(str(path))
+    for content in ("hello", ""):
+        path.write_text(content)
+        with pytest.raises(DatasetError) as failure:
+            read_map(str(path))
+        reason = "cannot be read as an image (empty, or of no kind of image that is known)"
+        assert str(failure.value) == f"{path}: {reason}"
     with pytest.raises(DatasetError, match=r"absent\.png: no such file"):
         read_map(str(tmp_path / "absent.png"))
 
