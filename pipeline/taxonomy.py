@@ -5,7 +5,7 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ IGNORED_TRAIN_ID = 255
 MAX_CLASSES = 1000
 WIDEST_TABLE = 1 << 20
 
+Channel = Annotated[int, Field(ge=0, le=255)]
+
 
 class ClassInfo(Settings):
     """One class of a taxonomy."""
@@ -26,7 +28,7 @@ class ClassInfo(Settings):
     id: int = Field(ge=0, lt=MAX_CLASSES)
     """Class id, dense from 0: the value in our label maps and the channel of the one-hot."""
     name: str
-    color: tuple[int, int, int]
+    color: tuple[Channel, Channel, Channel]
     """Display colour, RGB in 0..255."""
     category: str = ""
     is_thing: bool = False
@@ -42,6 +44,13 @@ class ClassInfo(Settings):
     def file_values(self) -> tuple[int, ...]:
         """The numbers that stand for the class in dataset files; exports write the first."""
         return self.values or (self.id,)
+
+    @field_validator("train_id")
+    @classmethod
+    def _check_train_id(cls, train_id: int) -> int:
+        if not 0 <= train_id <= IGNORED_TRAIN_ID:
+            raise ValueError(f"expected 0..{IGNORED_TRAIN_ID}, where {IGNORED_TRAIN_ID} is ignored")
+        return train_id
 
 
 class Taxonomy(Settings):

@@ -179,6 +179,10 @@ def test_fingerprint_is_about_meaning() -> None:
         ([plain_class(0, is_thing=True)], "class 0 cannot be a thing"),
         ([plain_class(0), plain_class(1, values=[0])], "file value 0"),
         ([plain_class(0, colour=[0, 0, 0])], "did you mean 'color'"),
+        ([plain_class(0, color=[0, 256, 0])], r"classes\.0\.color\.1: .* equal to 255, got 256"),
+        ([plain_class(0, color=[-1, 0, 0])], r"classes\.0\.color\.0: .* equal to 0, got -1"),
+        ([plain_class(0, train_id=256)], "train_id: expected 0..255, where 255 is .*, got 256"),
+        ([plain_class(0, train_id=-1)], "train_id: expected 0..255, where 255 is ignored"),
     ],
 )
 def test_malformed(classes: list[dict[str, object]], message: str) -> None:
