@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from hdmodel.errors import ConfigError
 
@@ -33,7 +34,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise ConfigError(_explain(error, cls, origin)) from None
+            raise ConfigError(_explain(error, cls, data, origin)) from None
 
     def to_plain(self) -> dict[str, Any]:
         """The settings as plain JSON-compatible data."""
@@ -95,14 +96,27 @@ def _copy(data: Mapping[str, Any]) -> dict[str, Any]:
     return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in data.items()}
 
 
-def _explain(error: ValidationError, model: type[BaseModel], origin: str) -> str:
+def _explain(
+    error: ValidationError, model: type[BaseModel], data: Mapping[str, Any], origin: str
+) -> str:
+    problems = error.errors(include_url=False)
+    located = [(*_keys(problem, data), problem) for problem in problems]
     messages = []
-    for problem in error.errors(include_url=False):
-        key = ".".join(str(part) for part in problem["loc"])
+    for keys, is_branch, problem in located:
+        if (
+            is_branch
+            and isinstance(problem["input"], Mapping)
+            and problem["type"].endswith("_type")
+        ):
+            # A branch of a union that takes no mappings; one that does has more to say.
+            others = (other for other, _, p in located if p is not problem)
+            if any(other[: len(keys)] == keys for other in others):
+                continue
+        key = ".".join(str(part) for part in keys)
         if problem["type"] == "extra_forbidden":
             message = f"unknown key {key!r}"
-            known = _known_keys(model, problem["loc"][:-1])
-            near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
+            known = _known_keys(model, keys[:-1])
+            near = difflib.get_close_matches(str(keys[-1]), known, n=1, cutoff=0.5)
             message += f", did you mean {near[0]!r}?" if near else f" (known: {', '.join(known)})"
         elif problem["type"] == "missing":
             message = f"missing key {key!r}"
@@ -112,7 +126,28 @@ def _explain(error: ValidationError, model: type[BaseModel], origin: str) -> str
             shown = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
             message = f"{key}: {text}{shown}" if key else text
         messages.append(message)
-    return f"{origin}: " + "; ".join(messages)
+    return f"{origin}: " + "; ".join(dict.fromkeys(messages))
+
+
+def _keys(problem: ErrorDetails, data: Mapping[str, Any]) -> tuple[tuple[int | str, ...], bool]:
+    """The keys of a problem's location, and whether it is a whole branch of a union.
+
+    The location also names branches: what is neither in the data nor the key that is missing.
+    """
+    keys: list[int | str] = []
+    node: Any = data
+    is_branch = False
+    for place, part in enumerate(problem["loc"], start=1):
+        if isinstance(node, Mapping) and part in node:
+            node = node[part]
+        elif isinstance(part, int):
+            node = node[part] if isinstance(node, Sequence) and part < len(node) else None
+        elif problem["type"] != "missing" or place < len(problem["loc"]):
+            is_branch = True
+            continue
+        keys.append(part)
+        is_branch = False
+    return tuple(keys), is_branch
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

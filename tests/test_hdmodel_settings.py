@@ -19,12 +19,20 @@ class Outer(Settings):
     name: str
     inner: Inner = Inner()
     either: Inner | Other | None = None
+    named: str | Inner = "none"
+    many: tuple[str | Inner, ...] = ()
 
 
 def test_nested_keys_are_parsed() -> None:
     outer = Outer.parse({"name": "a", "inner": {"width": 3}}, origin="x.yaml")
     assert outer.inner.width == 3
-    assert outer.to_plain() == {"name": "a", "inner": {"width": 3}, "either": None}
+    assert outer.to_plain() == {
+        "name": "a",
+        "inner": {"width": 3},
+        "either": None,
+        "named": "none",
+        "many": [],
+    }
 
 
 @pytest.mark.parametrize(
@@ -33,7 +41,7 @@ def test_nested_keys_are_parsed() -> None:
         ({"nam": "a"}, "x.yaml: .*missing key 'name'.*"),
         ({"name": "a", "iner": {}}, "unknown key 'iner', did you mean 'inner'"),
         ({"name": "a", "inner": {"widht": 2}}, "unknown key 'inner.widht', did you mean 'width'"),
-        ({"name": "a", "zzz": 1}, r"unknown key 'zzz' \(known: either, inner, name\)"),
+        ({"name": "a", "zzz": 1}, r"unknown key 'zzz' \(known: either, inner, many, name, named\)"),
         ({"name": "a", "inner": {"width": 0}}, "inner.width: .*greater than or equal to 1, got 0"),
         ({"name": "a", "inner": {"width": "wide"}}, "inner.width: .*integer.*got 'wide'"),
     ],
@@ -42,6 +50,35 @@ def test_mistakes_name_file_key_and_nearest_key(data: dict[str, object], message
     with pytest.raises(ConfigError, match=message) as caught:
         Outer.parse(data, origin="x.yaml")
     assert "pydantic" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"named": {"widht": 2}}, "unknown key 'named.widht', did you mean 'width'?"),
+        (
+            {"named": {"width": 0}},
+            "named.width: input should be greater than or equal to 1, got 0",
+        ),
+        (
+            {"many": ["a", {"widht": 2}]},
+            "unknown key 'many.1.widht', did you mean 'width'?",
+        ),
+        (
+            {"named": 3},
+            "named: input should be a valid string, got 3; "
+            "named: input should be a valid dictionary or instance of Inner, got 3",
+        ),
+        (
+            {"either": {"kid": "x"}},
+            "unknown key 'either.kid', did you mean 'kind'?; missing key 'either.kind'",
+        ),
+    ],
+)
+def test_branches_of_unions_are_no_keys(data: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Outer.parse({"name": "a", **data}, origin="x.yaml")
+    assert str(caught.value) == f"x.yaml: {message}"
 
 
 def test_settings_are_frozen() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 import configs
 from hdmodel.errors import ConfigError
+from pipeline.config import RenderConfig
 from pipeline.policy import Policy
 
 
@@ -41,3 +42,30 @@ def test_a_file_is_named_after_itself(tmp_path: Path) -> None:
 def test_mistakes_are_named(policy: "str | dict[str, object]", message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Policy.load(policy)
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ({"edit": [1, 2]}, "unknown key 'recompose.policy.edit', did you mean 'edits'?"),
+        (
+            {"edits": [3, 2]},
+            "recompose.policy: edits must be [fewest, most] with 0 <= fewest <= most <= 100",
+        ),
+        (
+            {"paste": {"horizon": 2}},
+            "recompose.policy.paste.horizon: input should be less than or equal to 1, got 2",
+        ),
+    ],
+)
+def test_mistakes_in_a_job_name_their_key(policy: dict[str, object], message: str) -> None:
+    job = {
+        "dataset": {"root": "data", "format": "cityscapes"},
+        "samples": 1,
+        "size": [64, 128],
+        "output": {"path": "out"},
+        "recompose": {"policy": policy},
+    }
+    with pytest.raises(ConfigError) as caught:
+        RenderConfig.parse(job, origin="job.yaml")
+    assert str(caught.value) == f"job.yaml: {message}"
