@@ -186,3 +186,16 @@ def test_init_generator_names_what_there_is(
     assert text in result.stderr
     assert result.stderr.count("\n") == 1
     assert not target.exists()
+
+
+@pytest.mark.parametrize("command", ["init-generator tiny --to", "sample-world --scenes 1"])
+def test_seeds_are_bounded(command: str, tmp_path: Path) -> None:
+    target = tmp_path / "new"
+    arguments = [*command.split(), str(target), "--seed", str(2**63)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "is not in the range 0<=x<=9223372036854775807" in " ".join(result.stderr.split())
+    assert not target.exists()
+    arguments[-1] = str(2**63 - 1)
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    assert target.is_dir()

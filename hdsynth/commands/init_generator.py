@@ -23,7 +23,7 @@ import click
 @click.option(
     "--seed",
     metavar="S",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, 2**63 - 1),
     default=0,
     show_default=True,
     help="Another seed gives other random weights.",

@@ -28,7 +28,7 @@ from hdsynth.commands.options import SIZE
 @click.option(
     "--seed",
     metavar="S",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, 2**63 - 1),
     default=0,
     show_default=True,
     help="Another seed draws other streets; the same seed always draws the same ones.",
