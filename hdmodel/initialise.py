@@ -16,7 +16,6 @@ def init_checkpoint(
     taxonomy: TaxonomyRecord,
     seed: int,
     to: Path,
-    half: bool = False,
 ) -> Path:
     """Write a checkpoint with random weights (paper, section 3.2: N(0, 0.02)).
 
@@ -25,7 +24,6 @@ def init_checkpoint(
         taxonomy: Of the label maps.
         seed: Of the weights.
         to: The checkpoint folder to make.
-        half: Whether to store float16.
 
     Returns:
         The checkpoint folder.
@@ -40,5 +38,4 @@ def init_checkpoint(
         generator,
         taxonomy=taxonomy,
         training={"initialised": "untrained", "seed": seed},
-        dtype="float16" if half else "float32",
     )

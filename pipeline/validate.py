@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import DatasetError
 from pipeline.scene import INSTANCES_PER_CLASS
 from pipeline.sources import Problem, SceneRef, Source
 from pipeline.taxonomy import Taxonomy
@@ -55,8 +54,6 @@ class Report:
     taxonomy: str
     scenes: int
     """Scenes checked."""
-    unchecked: int
-    """Scenes left out because the check stopped early."""
     errors: tuple[Problem, ...]
     warnings: tuple[str, ...]
     classes: tuple[ClassCount, ...]
@@ -83,7 +80,6 @@ class Report:
             "ok": self.ok,
             "taxonomy": self.taxonomy,
             "scenes": self.scenes,
-            "unchecked": self.unchecked,
             "photos": self.photos,
             "void_share": self.void_share,
             "sizes": [
@@ -150,52 +146,36 @@ def inspect_scene(source: Source, scene: str | SceneRef, *, photo: bool = True) 
 def validate(
     source: Source,
     *,
-    scenes: Sequence[str | SceneRef] | None = None,
     photos: bool = True,
-    stop_after: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Check a dataset: every file is read once, by several threads.
 
     Args:
         source: The dataset.
-        scenes: The scenes to check; all of them by default.
         photos: Whether photos are checked too.
-        stop_after: Stop when this many errors were found.
         progress: Called with the number of scenes checked so far.
-
-    Raises:
-        DatasetError: A scene of `scenes` does not exist.
     """
-    chosen = source.scenes if scenes is None else tuple(scenes)
-    if not chosen:
-        raise DatasetError("there are no scenes to check")
     checks: dict[int, SceneCheck] = {}
-    errors = 0
     pending: dict[Future[SceneCheck], int] = {}
-    todo: Iterator[tuple[int, str | SceneRef]] = enumerate(chosen)
+    todo = enumerate(source.scenes)
     threads = min(MAX_THREADS, 2 * (os.cpu_count() or 1))
     with ThreadPoolExecutor(max_workers=threads) as pool:
         while True:
-            # Only a few at a time are handed in, so that stopping early stops the reading.
+            # Only a few at a time are handed in, so that an interrupt ends the reading.
             for position, scene in islice(todo, 2 * threads - len(pending)):
                 pending[pool.submit(inspect_scene, source, scene, photo=photos)] = position
             if not pending:
                 break
             finished, _ = wait(pending, return_when=FIRST_COMPLETED)
             for future in finished:
-                check = future.result()
-                checks[pending.pop(future)] = check
-                errors += len(check.errors)
+                checks[pending.pop(future)] = future.result()
             if progress:
                 progress(len(checks))
-            if stop_after is not None and errors >= stop_after:
-                todo = enumerate(())
     return summarise(
         [checks[position] for position in sorted(checks)],
         taxonomy=source.taxonomy,
         orphans=source.orphans,
-        unchecked=len(chosen) - len(checks),
         photos_checked=photos,
     )
 
@@ -205,7 +185,6 @@ def summarise(
     *,
     taxonomy: Taxonomy,
     orphans: Sequence[str] = (),
-    unchecked: int = 0,
     photos_checked: bool = True,
 ) -> Report:
     """Add up the checks of scenes to a report.
@@ -214,7 +193,6 @@ def summarise(
         checks: One per scene.
         taxonomy: The scenes' taxonomy.
         orphans: Files that belong to no scene.
-        unchecked: Scenes that were not checked.
         photos_checked: Whether a missing photo means that there is none.
     """
     pixels: Counter[int] = Counter()
@@ -251,7 +229,6 @@ def summarise(
     return Report(
         taxonomy=taxonomy.name,
         scenes=len(checks),
-        unchecked=unchecked,
         errors=tuple(error for check in checks for error in check.errors),
         warnings=tuple(warnings),
         classes=classes,

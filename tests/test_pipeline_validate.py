@@ -37,7 +37,7 @@ def test_good_dataset(tmp_path: Path) -> None:
     write_cityscapes(tmp_path, scenes=4)
     report = validate(city(tmp_path))
     assert report.ok
-    assert (report.scenes, report.unchecked, report.photos) == (4, 0, 0)
+    assert (report.scenes, report.photos) == (4, 0)
     assert report.warnings == ()
     assert report.sizes == ((32, 64, 4),)
     assert report.void_share == 0
@@ -69,19 +69,13 @@ def test_every_fault_is_found(tmp_path: Path) -> None:
     assert steps[-1] == 5
 
 
-def test_subset_and_early_stop(tmp_path: Path) -> None:
+def test_scenes_are_checked_by_name_or_ref(tmp_path: Path) -> None:
     spoil(tmp_path)
     source = city(tmp_path)
-    assert validate(source, scenes=[stem(0), stem(4)]).ok
-    assert not validate(source, scenes=[source.scenes[3]]).ok
-    many = [stem(1)] * 500
-    report = validate(source, scenes=many, stop_after=1)
-    assert report.unchecked > 300
-    assert report.scenes + report.unchecked == 500
-    with pytest.raises(DatasetError, match="no scenes"):
-        validate(source, scenes=[])
+    assert not inspect_scene(source, stem(4)).errors
+    assert inspect_scene(source, source.scenes[3]).errors
     with pytest.raises(DatasetError, match="'unknown'"):
-        validate(source, scenes=["unknown"])
+        inspect_scene(source, "unknown")
 
 
 def test_warnings(tmp_path: Path) -> None:
