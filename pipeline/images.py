@@ -2,10 +2,12 @@
 
 import struct
 import zlib
+from zipfile import BadZipFile
 
 import fsspec
 import numpy as np
 import numpy.typing as npt
+from fsspec.core import OpenFile
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import DatasetError
@@ -18,19 +20,21 @@ _DECODER_ERRORS = (
     EOFError,
     struct.error,
     zlib.error,
+    BadZipFile,
     Image.DecompressionBombError,
 )
 _MAP_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 _PHOTO_MODES = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA", "CMYK", "YCbCr")
 
 
-def read_map(url: str) -> npt.NDArray[np.integer]:
+def read_map(url: str, *, file: OpenFile | None = None) -> npt.NDArray[np.integer]:
     """Read the numbers of a single-channel image: a label or an instance map.
 
     Palette images give their indices, not their colours.
 
     Args:
         url: A path, or any URL fsspec knows.
+        file: The file itself where it is known; then `url` is only its name in messages.
 
     Returns:
         Integer array [H, W]: uint8, uint16 or int32, as in the file.
@@ -38,7 +42,7 @@ def read_map(url: str) -> npt.NDArray[np.integer]:
     Raises:
         DatasetError: The file is missing, truncated or no image, or holds colours.
     """
-    picture = _decode(url)
+    picture = _decode(url, file)
     if picture.mode not in _MAP_MODES:
         raise DatasetError(
             f"{url}: expected one channel of ids (8, 16 or 32 bits, or a palette), got "
@@ -50,16 +54,17 @@ def read_map(url: str) -> npt.NDArray[np.integer]:
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
-def read_photo(url: str) -> Photo:
+def read_photo(url: str, *, file: OpenFile | None = None) -> Photo:
     """Read a photo as RGB, uint8 [H, W, 3]; grey photos are repeated, transparency is dropped.
 
     Args:
         url: A path, or any URL fsspec knows.
+        file: The file itself where it is known; then `url` is only its name in messages.
 
     Raises:
         DatasetError: The file is missing, truncated or no image, or has more than 8 bits.
     """
-    picture = _decode(url)
+    picture = _decode(url, file)
     if picture.mode not in _PHOTO_MODES:
         raise DatasetError(f"{url}: expected an 8-bit photo, got mode {picture.mode}")
     return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
@@ -94,9 +99,9 @@ def write_photo(url: str, photo: Photo) -> None:
     _encode(url, Image.fromarray(np.ascontiguousarray(photo)))
 
 
-def _decode(url: str) -> Image.Image:
+def _decode(url: str, file: OpenFile | None) -> Image.Image:
     try:
-        with fsspec.open(url, "rb") as file, Image.open(file) as picture:
+        with file or fsspec.open(url, "rb") as stream, Image.open(stream) as picture:
             picture.load()
             return picture.copy() if picture.readonly else picture
     except FileNotFoundError:

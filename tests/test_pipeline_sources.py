@@ -1,8 +1,12 @@
 """Sources: datasets written with Pillow, zarr and pyarrow; decoding against plain loops."""
 
+import os
 import pickle
+import re
+import shutil
+import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fsspec
@@ -24,6 +28,7 @@ from pipeline.scene import disagreements, instances_of
 from pipeline.sources import FORMATS, DatasetConfig, SceneRef, Source, open_source
 from pipeline.sources.decoding import decode_indices, decode_instances
 from pipeline.taxonomy import Taxonomy
+from pipeline.validate import validate
 from tests.datasets import instance_file, label_file, stem, write_cityscapes
 from tests.scenes import CAR, PERSON, ROAD, SKY
 
@@ -464,6 +469,131 @@ def test_decode_indices_object_by_object(data: st.DataObject) -> None:
     assert len({i for i, _ in objects}) == len(objects) == len({got for _, got in objects})
 
 
+# Other filesystems
+
+
+def as_zip(folder: Path) -> str:
+    """The files as `world/...` in an archive."""
+    archive = folder.with_suffix(".zip")
+    with zipfile.ZipFile(archive, "w") as target:
+        for path in folder.rglob("*"):
+            target.write(path, Path("world") / path.relative_to(folder))
+    return f"zip://world::{archive}"
+
+
+def as_zip_top(folder: Path) -> str:
+    """The files at the top of an archive."""
+    archive = shutil.make_archive(str(folder), "zip", folder)
+    return f"zip://::{archive}"
+
+
+def as_memory(folder: Path) -> str:
+    memory = fsspec.filesystem("memory")
+    memory.put(str(folder), "/world", recursive=True)
+    return "memory://world"
+
+
+def as_memory_top(folder: Path) -> str:
+    memory = fsspec.filesystem("memory")
+    for path in folder.rglob("*"):
+        if path.is_file():
+            memory.pipe_file(f"/{path.relative_to(folder)}", path.read_bytes())
+    return "memory://"
+
+
+def as_file_url(folder: Path) -> str:
+    return folder.as_uri()
+
+
+def as_relative_path(folder: Path) -> str:
+    return os.path.relpath(folder)
+
+
+def as_folder_with_slash(folder: Path) -> str:
+    return f"{folder}/"
+
+
+@pytest.fixture
+def _empty_memory() -> Iterator[None]:
+    yield
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    memory.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture(
+    params=[
+        as_zip,
+        as_zip_top,
+        as_memory,
+        as_memory_top,
+        as_file_url,
+        as_relative_path,
+        as_folder_with_slash,
+    ]
+)
+def place(request: pytest.FixtureRequest, _empty_memory: None) -> Callable[[Path], str]:
+    """Puts a folder somewhere and says where."""
+    chosen: Callable[[Path], str] = request.param
+    return chosen
+
+
+def test_scenes_are_the_same_on_every_filesystem(
+    tmp_path: Path, place: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = write_cityscapes(tmp_path / "data", scenes=3)
+    save(folder / f"leftImg8bit/val/testville/{stem(1)}_leftImg8bit.png", np.full((32, 64, 3), 9))
+    save(folder / "gtFine/val/testville/.hidden_gtFine_labelIds.png", np.zeros((2, 2)))
+    instance_file(folder, 2).write_bytes(b"")
+    url = place(folder)
+    source = open_source(config(url, format="cityscapes", split="val"))
+    data = pickle.dumps(source)
+    assert len(data) < 20_000
+    monkeypatch.chdir("/")
+    source = pickle.loads(data)
+    assert [ref.name for ref in source.scenes] == [stem(0), stem(1), stem(2)]
+    assert validate(source).scenes == 3  # by several threads
+    for number in range(2):
+        scene = source.read(stem(number))
+        np.testing.assert_array_equal(scene.label, pixels(label_file(folder, number)))
+        np.testing.assert_array_equal(scene.instance, pixels(instance_file(folder, number)))
+        assert (scene.photo is not None) == (number == 1)
+    (error,) = source.inspect(stem(2)).errors
+    monkeypatch.chdir(tmp_path)
+    with fsspec.open(error.file, "rb") as file:  # what the message names can be opened
+        assert file.read() == b""
+    with pytest.raises(DatasetError, match=r"no split 'vall'.*did you mean 'val'"):
+        open_source(config(url, format="cityscapes", split="vall"))
+
+
+def test_outputs_are_the_same_on_every_filesystem(
+    tmp_path: Path, place: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    write_output(folder)
+    shard = next(p for p in (folder / "data.zarr/photo/c/1").rglob("*") if p.is_file())
+    shard.unlink()
+    source = open_source(config(place(folder), format="zarr"))
+    scene = pickle.loads(pickle.dumps(source)).read("00000000")
+    assert scene.label.tolist() == [[CAR, ROAD, ROAD], [ROAD] * 3]
+    assert scene.photo.ravel().tolist() == list(range(18))
+    (error,) = source.inspect("00000002").errors
+    assert "photo cannot be read, its shard is lost" in error.message
+
+
+@pytest.mark.parametrize("url", ["zip://world::absent.zip", "zip://world::text.zip", "nosuch://x"])
+def test_roots_that_cannot_be_opened(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.zip").write_text("no archive")
+    with pytest.raises(DatasetError, match=f"^{re.escape(url)}: "):
+        open_source(config(url, format="camvid"))
+
+
 # Our own output
 
 
@@ -479,7 +609,8 @@ def write_output(root: Path) -> None:
         ("instance", instance),
         ("photo", np.arange(72, dtype=np.uint8).reshape(4, 2, 3, 3)),
     ):
-        group.create_array(name, data=values)
+        inner = values.shape[1:]
+        group.create_array(name, data=values, shards=(2, *inner), chunks=(1, *inner))
     (root / "manifest").mkdir()
     for shard, status in ((0, ["ok", "failed"]), (1, ["ok", "ok"])):
         rows = {"index": [2 * shard, 2 * shard + 1], "status": status}
@@ -507,6 +638,26 @@ def test_zarr(tmp_path: Path) -> None:
         config(tmp_path, format="zarr", instances="components", min_component_area=1)
     )
     assert components.read("00000003").instance[0, 0] == CAR * 1000
+
+
+@pytest.mark.parametrize("array", ["label", "instance", "photo"])
+@pytest.mark.parametrize("loss", ["missing", "empty", "truncated"])
+def test_a_lost_shard_is_no_void(tmp_path: Path, array: str, loss: str) -> None:
+    write_output(tmp_path)
+    lost = tmp_path / "data.zarr" / array / "c" / "1"
+    shard = next(path for path in lost.rglob("*") if path.is_file())
+    if loss == "missing":
+        shard.unlink()
+    else:
+        shard.write_bytes(shard.read_bytes()[: 0 if loss == "empty" else -40])
+    source = open_source(config(tmp_path, format="zarr"))
+    assert source.inspect("00000000").scene is not None
+    reading = source.inspect("00000002")
+    assert reading.scene is None
+    (error,) = reading.errors
+    assert error.kind == "unreadable"
+    assert f"{array} cannot be read" in error.message
+    assert not validate(source).ok
 
 
 def test_zarr_errors(tmp_path: Path) -> None:

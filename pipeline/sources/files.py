@@ -17,6 +17,7 @@ from pipeline.scene import (
 )
 from pipeline.sources.config import InstanceCoding, InstanceMode, PhotoMode
 from pipeline.sources.decoding import decode_indices, decode_instances, decode_label
+from pipeline.sources.root import Root
 from pipeline.sources.source import Problem, Reading, SceneRef, find_ref
 from pipeline.taxonomy import Taxonomy
 
@@ -25,7 +26,7 @@ from pipeline.taxonomy import Taxonomy
 class FileSource:
     """A dataset whose scenes are image files joined by name."""
 
-    root: str
+    root: Root
     taxonomy: Taxonomy
     scenes: tuple[SceneRef, ...]
     orphans: tuple[str, ...]
@@ -47,7 +48,7 @@ class FileSource:
         instance_values = None
         if self.instances == "files":
             if ref.instance is None:
-                file = self._url(ref.label)
+                file = self.root.name(ref.label)
                 message = "has no instance map; add it, or use instances: components (or none)"
                 errors.append(Problem(file, "missing", message))
             else:
@@ -55,7 +56,7 @@ class FileSource:
         picture = self._read_photo(ref, errors) if photo else None
         if label_values is None:
             return Reading(None, tuple(errors))
-        label, problems = decode_label(label_values, self.taxonomy, file=self._url(ref.label))
+        label, problems = decode_label(label_values, self.taxonomy, file=self.root.name(ref.label))
         errors += problems
         self._check_size(ref.instance, instance_values, label, errors)
         self._check_size(ref.photo, picture, label, errors)
@@ -87,16 +88,16 @@ class FileSource:
         if self.instance_coding == "index":
             return decode_indices(instance_values, label_values, label, self.taxonomy)
         instance, wrong, doubtful = decode_instances(
-            instance_values, label, self.taxonomy, file=self._url(ref.instance)
+            instance_values, label, self.taxonomy, file=self.root.name(ref.instance)
         )
         errors += wrong
         warnings += doubtful
         return instance
 
     def _read_map(self, path: str, errors: list[Problem]) -> npt.NDArray[np.integer] | None:
-        url = self._url(path)
+        url = self.root.name(path)
         try:
-            return read_map(url)
+            return read_map(url, file=self.root.file(path))
         except DatasetError as error:
             errors.append(_unreadable(url, error))
             return None
@@ -107,11 +108,11 @@ class FileSource:
         if ref.photo is None:
             if self.photos == "required":
                 message = "has no photo, and photos are required"
-                errors.append(Problem(self._url(ref.label), "photo", message))
+                errors.append(Problem(self.root.name(ref.label), "photo", message))
             return None
-        url = self._url(ref.photo)
+        url = self.root.name(ref.photo)
         try:
-            return read_photo(url)
+            return read_photo(url, file=self.root.file(ref.photo))
         except DatasetError as error:
             errors.append(_unreadable(url, error))
             return None
@@ -127,10 +128,7 @@ class FileSource:
             return
         (height, width), (tall, wide) = pixels.shape[:2], label.shape
         message = f"{height}x{width} pixels, but its label map has {tall}x{wide}"
-        errors.append(Problem(self._url(path), "size", message))
-
-    def _url(self, path: str) -> str:
-        return f"{self.root}/{path}"
+        errors.append(Problem(self.root.name(path), "size", message))
 
 
 def _unreadable(url: str, error: DatasetError) -> Problem:

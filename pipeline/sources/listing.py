@@ -5,14 +5,10 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import DatasetError
 from pipeline.sources.layouts import Layout, Role
+from pipeline.sources.root import Root
 from pipeline.sources.source import SceneRef
 
 SPLIT = "{split}"
@@ -29,66 +25,42 @@ class Listing:
 
 @dataclass(slots=True)
 class Tree:
-    """The files below a dataset's root, on any filesystem; each folder is listed once."""
+    """The files below a dataset's root; each folder is listed once."""
 
-    root: str
-    filesystem: Any
-    path: str
+    root: Root
     _listed: dict[tuple[str, bool], list[str]] = field(default_factory=dict)
-
-    @classmethod
-    def open(cls, root: str) -> "Tree":
-        """Find a dataset's root.
-
-        Raises:
-            DatasetError: There is no such folder, or no access to that kind of storage.
-        """
-        try:
-            filesystem, path = fsspec.core.url_to_fs(root)
-        except (ValueError, ImportError) as error:
-            raise DatasetError(f"{root}: {error}") from None
-        if isinstance(filesystem, LocalFileSystem):
-            # Absolute, so that workers started elsewhere find it.
-            root = path = str(Path(path).resolve()) if ".." in Path(path).parts else path
-        if not filesystem.exists(path):
-            raise DatasetError(f"{root}: no such folder")
-        if not filesystem.isdir(path):
-            raise DatasetError(f"{root}: expected a folder, found a file")
-        return cls(root.rstrip("/"), filesystem, path.rstrip("/"))
 
     def has(self, folder: str) -> bool:
         """Whether there is such a folder below the root."""
-        return bool(self.filesystem.isdir(self._full(folder)))
+        return bool(self.root.filesystem.isdir(self.root.full(folder)))
 
     def folders(self, folder: str) -> list[str]:
         """The names of the folders directly below one, sorted."""
         if not self.has(folder):
             return []
-        full = self._full(folder)
-        entries = [path.rstrip("/") for path in self.filesystem.ls(full, detail=False)]
-        return sorted(path.rsplit("/", 1)[-1] for path in entries if self.filesystem.isdir(path))
+        filesystem = self.root.filesystem
+        entries = [path.rstrip("/") for path in filesystem.ls(self.root.full(folder), detail=False)]
+        return sorted(path.rsplit("/", 1)[-1] for path in entries if filesystem.isdir(path))
 
     def files(self, folder: str, *, recursive: bool) -> list[str]:
         """The files below a folder, as sorted paths relative to the root; hidden ones left out."""
         key = folder, recursive
         if key not in self._listed:
-            full = self._full(folder)
-            found = self._walk(full) if recursive else self._direct(full)
-            start = len(self.path) + 1
-            visible = (path for path in found if "/." not in path[len(full) :])
-            self._listed[key] = sorted(path[start:] for path in visible)
+            full = self.root.full(folder)
+            found = map(self.root.relative, self._walk(full) if recursive else self._direct(full))
+            start = len(folder)
+            self._listed[key] = sorted(
+                path for path in found if "/." not in f"/{path[start:].lstrip('/')}"
+            )
         return self._listed[key]
 
-    def _full(self, folder: str) -> str:
-        return f"{self.path}/{folder}".rstrip("/")
-
     def _direct(self, full: str) -> list[str]:
-        entries: list[str] = self.filesystem.ls(full, detail=False)
-        return [path for path in entries if not self.filesystem.isdir(path)]
+        entries: list[str] = self.root.filesystem.ls(full, detail=False)
+        return [path for path in entries if not self.root.filesystem.isdir(path)]
 
     def _walk(self, full: str) -> Iterator[str]:
-        if not isinstance(self.filesystem, LocalFileSystem):
-            yield from self.filesystem.find(full)
+        if not self.root.is_local:
+            yield from self.root.filesystem.find(full)
             return
         # fsspec does not enter linked folders, which is how many people arrange their datasets.
         for folder, _, names in os.walk(full, followlinks=True):
@@ -202,7 +174,7 @@ def _no_labels(tree: Tree, role: Role, split: str | None) -> DatasetError:
     if split is None:
         if existing:
             return DatasetError(f"{tree.root}: a split is needed; {known}")
-        return DatasetError(f"{tree.root}/{role.folder}: no label maps ({expected}) found")
+        return DatasetError(f"{tree.root.name(role.folder)}: no label maps ({expected}) found")
     folder = role.folder.replace(SPLIT, split)
     near = difflib.get_close_matches(split, existing, n=1)
     hint = f"; did you mean {near[0]!r}?" if near and near[0] != split else ""

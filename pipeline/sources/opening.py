@@ -8,6 +8,7 @@ from pipeline.sources.config import ZARR_FORMAT, DatasetConfig
 from pipeline.sources.files import FileSource
 from pipeline.sources.layouts import IMAGE_SUFFIXES, LAYOUTS, Layout, Role
 from pipeline.sources.listing import Tree, list_scenes
+from pipeline.sources.root import Root
 from pipeline.sources.source import Source
 from pipeline.sources.zarr_output import open_zarr
 from pipeline.taxonomy import Taxonomy
@@ -21,7 +22,7 @@ def open_source(config: DatasetConfig) -> Source:
         TaxonomyError: The taxonomy is unknown, missing or not that of the data.
         ConfigError: The keys do not go together.
     """
-    tree = Tree.open(config.root)
+    tree = Tree(Root.open(config.root))
     if config.format == ZARR_FORMAT:
         return _open_zarr(tree, config)
     layout = configured_layout(config)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,23 +12,25 @@ import zarr
 import zarr.errors
 
 from pipeline.errors import DatasetError
+from pipeline.manifest import OK
 from pipeline.scene import Scene, connected_instances, disagreements, stuff_instances
 from pipeline.sources.config import InstanceMode, PhotoMode
 from pipeline.sources.listing import Tree
+from pipeline.sources.root import Root
 from pipeline.sources.source import Problem, Reading, SceneRef, find_ref
+from pipeline.store import shard_file
 from pipeline.taxonomy import Taxonomy
 
 DATA = "data.zarr"
 MANIFESTS = "manifest"
 TAXONOMY = "taxonomy.yaml"
-OK = "ok"
 
 
 @dataclass(frozen=True)
 class ZarrSource:
     """The committed samples of an output folder; scenes are called by their sample's number."""
 
-    root: str
+    root: Root
     taxonomy: Taxonomy
     scenes: tuple[SceneRef, ...]
     instances: InstanceMode
@@ -46,13 +49,22 @@ class ZarrSource:
     def inspect(self, scene: str | SceneRef, *, photo: bool = True) -> Reading:
         """Read a sample and say everything that is wrong with it; see `Source.inspect`."""
         ref = find_ref(self.scenes, scene)
-        where = f"{self.root}/{DATA} sample {ref.index}"
+        assert ref.index is not None
+        where = f"{self.root.name(DATA)} sample {ref.index}"
         wanted = ["label"]
         wanted += ["instance"] if self.instances == "files" else []
         wanted += ["photo"] if photo and self.photos != "none" else []
         arrays = _arrays(self.root)
         pixels: dict[str, Any] = {}
         for name in wanted:
+            # zarr takes a shard that is not there for one of zeros.
+            file = _shard_file(name, ref.index // _samples_per_file(arrays[name]))
+            if not self.root.exists(file):
+                message = f"{name} cannot be read, its shard is lost; see hdsynth verify"
+                problem = Problem(
+                    f"{self.root.name(file)} (sample {ref.index})", "unreadable", message
+                )
+                return Reading(None, (problem,))
             try:
                 pixels[name] = np.asarray(arrays[name][ref.index])
             except (OSError, ValueError, RuntimeError) as error:
@@ -96,27 +108,28 @@ def open_zarr(
     Raises:
         DatasetError: The folder is no output of hdsynth, or has no finished sample.
     """
-    if not tree.has(DATA) or not tree.filesystem.exists(f"{tree.path}/{TAXONOMY}"):
+    root = tree.root
+    if not tree.has(DATA) or not root.exists(TAXONOMY):
         raise DatasetError(
-            f"{tree.root}: expected an output of hdsynth render, with {DATA} and {TAXONOMY}"
+            f"{root}: expected an output of hdsynth render, with {DATA} and {TAXONOMY}"
         )
-    with tree.filesystem.open(f"{tree.path}/{TAXONOMY}", "rb") as file:
+    with root.file(TAXONOMY) as file:
         try:
             plain = yaml.safe_load(file)
         except yaml.YAMLError:
             plain = None
     if not isinstance(plain, dict):
-        raise DatasetError(f"{tree.root}/{TAXONOMY}: not a valid taxonomy file")
-    taxonomy = Taxonomy.parse(plain, origin=f"{tree.root}/{TAXONOMY}")
+        raise DatasetError(f"{root.name(TAXONOMY)}: not a valid taxonomy file")
+    taxonomy = Taxonomy.parse(plain, origin=root.name(TAXONOMY))
     scenes = tuple(
         SceneRef(name=f"{index:08d}", label=DATA, instance=DATA, photo=DATA, index=index)
         for index in sorted(_finished(tree))
     )
     if not scenes:
-        raise DatasetError(f"{tree.root}: no finished samples; run hdsynth render to the end")
-    _arrays(tree.root)
+        raise DatasetError(f"{root}: no finished samples; run hdsynth render to the end")
+    _arrays(root)
     return ZarrSource(
-        root=tree.root,
+        root=root,
         taxonomy=taxonomy,
         scenes=scenes,
         instances=instances,
@@ -134,20 +147,30 @@ def _finished(tree: Tree) -> set[int]:
         if not (name.startswith("shard-") and name.endswith(".parquet")):
             continue
         try:
-            with tree.filesystem.open(f"{tree.path}/{path}", "rb") as file:
+            with tree.root.file(path) as file:
                 table = pq.read_table(file, columns=["index", "status"])
         except (OSError, ValueError, KeyError) as error:
-            raise DatasetError(f"{tree.root}/{path}: not a manifest ({error})") from None
+            raise DatasetError(f"{tree.root.name(path)}: not a manifest ({error})") from None
         rows = zip(table["index"].to_pylist(), table["status"].to_pylist(), strict=True)
         finished.update(index for index, status in rows if status == OK)
     return finished
 
 
+def _samples_per_file(array: "zarr.Array[Any]") -> int:
+    return (array.shards or array.chunks)[0]
+
+
+def _shard_file(array: str, shard: int) -> str:
+    return shard_file(Path(DATA), array, shard).as_posix()
+
+
 @lru_cache(maxsize=8)
-def _arrays(root: str) -> dict[str, Any]:
+def _arrays(root: Root) -> dict[str, Any]:
     """The arrays of an output, opened once per process."""
+    path = root.full(DATA)
     try:
-        group = zarr.open_group(f"{root}/{DATA}", mode="r")
+        store = path if root.is_local else root.filesystem.get_mapper(path)
+        group = zarr.open_group(store, mode="r")
         return {name: group[name] for name in ("label", "instance", "photo")}
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise DatasetError(f"{root}/{DATA}: not a zarr group of hdsynth ({error})") from None
+        raise DatasetError(f"{root.name(DATA)}: not a zarr group of hdsynth ({error})") from None
