@@ -23,9 +23,11 @@ from pipeline.manifest import FAILED, digest, read_manifest, read_manifests
 from pipeline.output import OutputFolder
 from pipeline.pictures import draw_map, shrink, view_width
 from pipeline.plan import PlanRow, count_samples, count_shards
+from pipeline.progress import progress_bar
 from pipeline.recompose import Recomposed
 from pipeline.replay import Replayer, stored_pixels
 from pipeline.store import Store
+from pipeline.targets import check_new
 from pipeline.taxonomy import Taxonomy
 
 LEAST_WIDTH, MOST_WIDTH = 640, 1280
@@ -101,7 +103,8 @@ def write_preview(path: str | Path, to: Path, *, samples: int = 24) -> Path:
     """
     folder = OutputFolder(Path(path))
     record = folder.read_config()
-    _check_target(to)
+    target = to.resolve()
+    _check_target(target)
     rows = list(read_manifests(folder.manifests, ("index", "status")))
     if not rows:
         raise OutputError(f"{folder.root}: no shard is committed yet, there is nothing to show")
@@ -114,20 +117,21 @@ def write_preview(path: str | Path, to: Path, *, samples: int = 24) -> Path:
     store = Store(folder.data)
     replayer, missing = _open_replayer(folder)
     shown = _Shown(np.zeros(taxonomy.num_classes, np.int64))
-    to.absolute().parent.mkdir(parents=True, exist_ok=True)
-    partial = to.absolute().with_name(f".{to.absolute().name}.{uuid.uuid4().hex}.tmp")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     (partial / IMAGES).mkdir(parents=True)
     try:
-        cards = [
-            _card(row, store, taxonomy, replayer, missing, shown, partial)
-            for row in _records(folder, chosen, store.shard_size)
-        ]
+        cards = []
+        with progress_bar("drawing samples", len(chosen)) as advance:
+            for row in _records(folder, chosen, store.shard_size):
+                cards.append(_card(row, store, taxonomy, replayer, missing, shown, partial))
+                advance(len(cards))
         page = (
             _environment()
             .get_template("preview.html")
             .render(
                 title=folder.root.absolute().name,
-                facts=_facts(folder, record, taxonomy, rows),
+                facts=_facts(folder, record, taxonomy, rows, size=store.size),
                 missing=missing,
                 cards=cards,
                 total=len(rows),
@@ -136,9 +140,9 @@ def write_preview(path: str | Path, to: Path, *, samples: int = 24) -> Path:
             )
         )
         (partial / PAGE).write_text(page, encoding="utf-8")
-        if to.exists():
-            shutil.rmtree(to)
-        partial.rename(to)
+        if target.exists():
+            shutil.rmtree(target)
+        partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return to / PAGE
@@ -165,12 +169,9 @@ def _spread(numbers: Sequence[int], count: int) -> list[int]:
 
 
 def _check_target(to: Path) -> None:
-    if not (to.exists() or to.is_symlink()):
-        return
-    if not to.is_dir() or to.is_symlink():
-        raise OutputError(f"{to}: expected a new or empty folder, found a file")
-    found = {entry.name for entry in to.iterdir()}
+    found = {entry.name for entry in to.iterdir()} if to.is_dir() else set()
     if not found:
+        check_new(to)
         return
     page = to / PAGE
     ours = found <= {PAGE, IMAGES} and page.is_file() and MARKER in page.read_text("utf-8")
@@ -314,33 +315,42 @@ def _facts(
     record: dict[str, Any],
     taxonomy: Taxonomy,
     rows: Sequence[dict[str, Any]],
+    *,
+    size: tuple[int, int],
 ) -> list[tuple[str, str]]:
     """What the head of the page says about the run."""
-    config, identity = record["config"], record["identity"]
     failed = sum(row["status"] == FAILED for row in rows)
     planned, shards = count_samples(folder.plan), count_shards(folder.plan)
     done = f"{len(rows) - failed:,} good" + (f", {failed:,} failed" if failed else "")
     if len(rows) < planned:
         done += f", {planned - len(rows):,} to come"
-    height, width = config["size"]
-    policy = config["recompose"]["policy"]
-    checkpoint = config["generator"]["checkpoint"]
+    height, width = size
+    policy = _look_up(record, "config", "recompose", "policy")
+    checkpoint = _look_up(record, "config", "generator", "checkpoint")
+    dataset, kind = (_look_up(record, "config", "dataset", key) for key in ("root", "format"))
     return [
         ("samples", done),
         ("size", f"{height} x {width}"),
         ("shards", f"{len(folder.committed()):,} of {shards:,}"),
-        ("dataset", f"{config['dataset']['root']} ({config['dataset']['format']})"),
+        ("dataset", f"{dataset} ({kind})"),
         ("taxonomy", f"{taxonomy.name}, {taxonomy.num_classes} classes"),
-        ("edits", policy if isinstance(policy, str) else policy.get("name", "own policy")),
+        ("edits", str(policy.get("name") if isinstance(policy, dict) else policy)),
         (
             "generator",
-            f"{Path(checkpoint).name if checkpoint else 'bundled demo'} "
-            f"({str(identity.get('generator_hash', ''))[:12]})",
+            f"{Path(str(checkpoint)).name if checkpoint else 'bundled demo'} "
+            f"({str(_look_up(record, 'identity', 'generator_hash'))[:12]})",
         ),
-        ("seed", str(config["seed"])),
-        ("fingerprint", record["fingerprint"]),
-        ("hdsynth", str(record.get("versions", {}).get("hdsynth", "unknown"))),
+        ("seed", str(_look_up(record, "config", "seed"))),
+        ("fingerprint", str(record["fingerprint"])),
+        ("hdsynth", str(_look_up(record, "versions", "hdsynth"))),
     ]
+
+
+def _look_up(record: Any, *keys: str) -> Any:  # noqa: ANN401 - whatever YAML can hold
+    """A value of a record that somebody may have edited: None where there is none."""
+    for key in keys:
+        record = record.get(key) if isinstance(record, dict) else None
+    return record
 
 
 def _legend(shown: _Shown, taxonomy: Taxonomy) -> list[LegendEntry]:

@@ -16,7 +16,7 @@ from hdmodel.checkpoint import generator_hash
 from pipeline.checkpoints import choose_checkpoint
 from pipeline.compose import SceneReader, compose_sample
 from pipeline.config import RenderConfig
-from pipeline.errors import DatasetError, OutputError, TaxonomyError
+from pipeline.errors import DatasetError, OutputError
 from pipeline.images import write_map, write_photo
 from pipeline.manifest import FAILED, digest, read_manifest
 from pipeline.output import OutputFolder
@@ -25,6 +25,7 @@ from pipeline.recompose import Recomposed
 from pipeline.scene import INSTANCES_PER_CLASS, Photo, Scene
 from pipeline.sources import open_source
 from pipeline.store import Store
+from pipeline.targets import check_new
 from pipeline.taxonomy import Taxonomy
 
 MAX_PNG_VALUE = 65535
@@ -76,7 +77,7 @@ class Replayer:
     Raises:
         OutputError: The folder is not an output of hdsynth.
         DatasetError: The dataset is no longer where the run read it.
-        TaxonomyError: The dataset's taxonomy is no longer that of the run.
+        TaxonomyError: The dataset is itself an output, and now one with other classes.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -84,13 +85,9 @@ class Replayer:
         self.record = self.folder.read_config()
         self.config = RenderConfig.parse(self.record["config"], origin=str(self.folder.config))
         self.taxonomy = self.folder.read_taxonomy()
-        source = open_source(self.config.dataset)
-        if source.taxonomy.fingerprint != self.taxonomy.fingerprint:
-            raise TaxonomyError(
-                f"{self.config.dataset.root}: is read with taxonomy {source.taxonomy.name!r} "
-                f"version {source.taxonomy.version} now, whose classes are not those of "
-                f"{self.folder.taxonomy}"
-            )
+        # The run's own copy: its file may be gone, and a shipped one may have changed since.
+        taxonomy = {"taxonomy": str(self.folder.taxonomy)}
+        source = open_source(self.config.dataset.model_copy(update=taxonomy))
         self._read = SceneReader(source, self.taxonomy, size=self.config.size, mode=self.config.fit)
 
     def source(self, scene: str) -> Scene:
@@ -130,7 +127,7 @@ def replay(
     """
     folder = OutputFolder(Path(path))
     folder.read_config()
-    check_empty(to)
+    check_new(to)
     row, record = find_sample(folder, index)
     replayer = Replayer(path)
     was_failed = record["status"] == FAILED
@@ -196,19 +193,6 @@ def find_sample(folder: OutputFolder, index: int) -> tuple[PlanRow, dict[str, An
         if record["index"] == index:
             return row, record
     raise OutputError(f"{path}: no row for sample {index}; see hdsynth verify {folder.root}")
-
-
-def check_empty(to: Path) -> None:
-    """Refuse a folder that holds something already.
-
-    Raises:
-        OutputError: It does, or it is a file.
-    """
-    if to.is_dir() and not any(to.iterdir()):
-        return
-    if to.exists() or to.is_symlink():
-        found = "a folder that holds files" if to.is_dir() else "a file"
-        raise OutputError(f"{to}: expected a new or empty folder, found {found}")
 
 
 def _compare_maps(replayer: Replayer, record: dict[str, Any], made: Recomposed) -> Maps:

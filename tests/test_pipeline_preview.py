@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from click.testing import CliRunner
 from PIL import Image
 
@@ -163,6 +164,30 @@ def test_an_earlier_preview_is_replaced_and_nothing_else(out: OutputFolder, tmp_
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "page"]
 
 
+def test_a_linked_folder_is_written_through_its_link(out: OutputFolder, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "real")
+    for samples in (2, 1):
+        assert write_preview(out.root, link, samples=samples) == link / "index.html"
+    assert link.is_symlink()
+    assert Page(tmp_path / "real" / "index.html").samples == 1
+    with pytest.raises(OutputError, match="it is a file"):
+        write_preview(out.root, link / "index.html")
+
+
+def test_a_config_with_missing_keys_is_no_obstacle(tmp_path: Path) -> None:
+    out = make_run(tmp_path, samples=2)
+    record = yaml.safe_load(out.config.read_text())
+    for key in ("dataset", "generator", "recompose", "seed"):
+        del record["config"][key]
+    record["identity"] = {}
+    out.config.write_text(yaml.safe_dump(record))
+    page = Page(write_preview(out.root, tmp_path / "page"))
+    assert page.samples == 2
+    assert "32 x 64" in page.text
+
+
 def test_a_run_without_samples_is_refused(tmp_path: Path) -> None:
     out = make_run(tmp_path, samples=2, uncommitted=(0,))
     with pytest.raises(OutputError, match="nothing to show"):
@@ -223,4 +248,5 @@ def test_the_command_prints_the_page(out: OutputFolder, tmp_path: Path) -> None:
     result = CliRunner().invoke(preview_command, arguments)
     assert result.exit_code == 0
     assert Path(result.stdout.strip()) == tmp_path / "page" / "index.html"
+    assert "drawing samples: 3/3" in result.stderr
     assert Page(tmp_path / "page" / "index.html").samples == 3

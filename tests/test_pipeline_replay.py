@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 import zarr
 from click.testing import CliRunner
 from PIL import Image
@@ -160,7 +161,7 @@ def test_a_folder_with_files_is_refused(out: OutputFolder, tmp_path: Path) -> No
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(OutputError, match="holds files"):
         replay(out.root, 0, to=tmp_path)
-    with pytest.raises(OutputError, match="found a file"):
+    with pytest.raises(OutputError, match="it is a file"):
         replay(out.root, 0, to=tmp_path / "mine.txt")
 
 
@@ -190,3 +191,10 @@ def test_ids_of_many_classes_survive_their_file(tmp_path: Path) -> None:
     names = write_pictures(tmp_path, scene, made, None, Taxonomy.load("coco_stuff"))
     assert "instance.tiff" in names
     np.testing.assert_array_equal(picture(tmp_path / "instance.tiff"), instance)
+
+
+def test_the_taxonomy_is_the_copy_in_the_output(own: OutputFolder, tmp_path: Path) -> None:
+    record = yaml.safe_load(own.config.read_text())
+    record["config"]["dataset"]["taxonomy"] = "gone/mine.yaml"
+    own.config.write_text(yaml.safe_dump(record))
+    assert replay(own.root, 3, to=tmp_path / "again", photo=False).maps == "identical"

@@ -39,8 +39,8 @@ def import_pix2pixhd(*, generator: Path, encoder: Path | None, taxonomy: str, to
     The architecture is read off the weights. The .pth files are opened without running any code
     they may hold.
     """
-    from hdsynth.commands.targets import check_new
     from pipeline.checkpoints import taxonomy_record
+    from pipeline.targets import check_new
     from pipeline.taxonomy import Taxonomy
 
     check_new(to)

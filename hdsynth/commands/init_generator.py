@@ -36,8 +36,8 @@ def init_generator(*, config: str, to: Path, taxonomy: str | None, seed: int) ->
     """
     from hdmodel.train_config import read_train_config
     from hdsynth.commands.models import model_file
-    from hdsynth.commands.targets import check_new
     from pipeline.checkpoints import taxonomy_record
+    from pipeline.targets import check_new
     from pipeline.taxonomy import Taxonomy
 
     check_new(to)
