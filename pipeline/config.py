@@ -2,18 +2,20 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hdmodel.settings import Settings, override, read_yaml
 from pipeline.fit import FitMode
 from pipeline.policy import Policy
 from pipeline.sources import DatasetConfig
 
-Device = str
+SMALLEST, LARGEST = 16, 16384
+
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
@@ -31,12 +33,19 @@ class GeneratorSettings(Settings):
     """Checkpoint folder; without one the bundled demo checkpoint is used where it fits."""
     dtype: Dtype = "bfloat16"
     """Arithmetic of the generator."""
-    device: Device = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = "auto"
     """auto, cpu, cuda (any free one), or one such as cuda:1."""
     batch_pixels: int = Field(default=4_000_000, ge=1)
     """Largest batch, in pixels; at least one photo is rendered at a time."""
     accelerator: str | None = None
     """Beam resource hint for remote workers, such as "type:nvidia-l4;count:1"."""
+
+    @field_validator("device")
+    @classmethod
+    def _check_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+            raise ValueError("expected auto, cpu, cuda or cuda:N")
+        return device
 
 
 class OutputConfig(Settings):
@@ -46,6 +55,13 @@ class OutputConfig(Settings):
     """The output folder."""
     shard_size: int = Field(default=16, ge=1, le=4096)
     """Samples per shard: the unit of work, of failure and of commit."""
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _check_path(cls, path: object) -> object:
+        if path == "":
+            raise ValueError("expected a folder, got an empty path")
+        return path
 
 
 class RenderConfig(Settings):
@@ -71,8 +87,10 @@ class RenderConfig(Settings):
     def _check(self) -> Self:
         if (self.samples is None) == (self.variants_per_scene is None):
             raise ValueError("give either samples or variants_per_scene")
-        if min(self.size) < 16:
-            raise ValueError(f"size: expected at least 16x16 pixels, got {self.size}")
+        if min(self.size) < SMALLEST or max(self.size) > LARGEST:
+            raise ValueError(
+                f"size: expected {SMALLEST} to {LARGEST} pixels per side, got {self.size}"
+            )
         return self
 
     @classmethod
@@ -96,24 +114,36 @@ class RenderConfig(Settings):
     def resolved(self) -> Self:
         """The job with paths that mean the same from every working directory."""
         plain = self.to_plain()
-        if "://" not in self.dataset.root:
-            plain["dataset"]["root"] = str(Path(self.dataset.root).absolute())
+        if not is_url(self.dataset.root):
+            plain["dataset"]["root"] = str(Path(self.dataset.root).resolve())
         if self.generator.checkpoint is not None:
-            plain["generator"]["checkpoint"] = str(self.generator.checkpoint.absolute())
-        plain["output"]["path"] = str(self.output.path.absolute())
+            plain["generator"]["checkpoint"] = str(self.generator.checkpoint.resolve())
+        plain["output"]["path"] = str(self.output.path.resolve())
+        # A taxonomy or policy is a shipped name or a file.
+        for group, key in (("dataset", "taxonomy"), ("recompose", "policy")):
+            value = plain[group][key]
+            if isinstance(value, str) and Path(value).is_file():
+                plain[group][key] = str(Path(value).resolve())
         return type(self).model_validate(plain)
 
     def identity(self) -> dict[str, Any]:
         """The part of the job that decides what the samples are; the rest may change on resume.
 
         Free to change are the number of workers, the device, resource hints and where the
-        output folder and the checkpoint lie (the generator is identified by its hash).
+        output folder lies. Taxonomy, policy and generator are identified by what they hold, which
+        whoever prepares the job adds. Photos of the dataset are not read.
         """
         plain = self.to_plain()
-        del plain["workers"], plain["output"]["path"]
+        del plain["workers"], plain["output"]["path"], plain["recompose"]
+        del plain["dataset"]["taxonomy"], plain["dataset"]["photos"]
         for key in ("device", "accelerator", "checkpoint"):
             del plain["generator"][key]
         return plain
+
+
+def is_url(root: str) -> bool:
+    """Whether a dataset's root is a URL rather than a local path."""
+    return "://" in root or "::" in root
 
 
 def fingerprint(identity: Mapping[str, Any]) -> str:

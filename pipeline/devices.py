@@ -1,7 +1,6 @@
 """Devices: which ones a job may use, and how worker processes share them out."""
 
 import fcntl
-import getpass
 import os
 import tempfile
 from collections.abc import Sequence
@@ -68,7 +67,7 @@ def lease_device(devices: Sequence[str], folder: Path | None = None) -> Lease:
     """
     if list(devices) == ["cpu"]:
         return Lease("cpu", None)
-    folder = folder or Path(tempfile.gettempdir()) / f"hdsynth-devices-{getpass.getuser()}"
+    folder = folder or Path(tempfile.gettempdir()) / f"hdsynth-devices-{os.getuid()}"
     folder.mkdir(parents=True, exist_ok=True)
     for turn in range(MAX_PROCESSES_PER_DEVICE):
         for device in devices:

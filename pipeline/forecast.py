@@ -11,6 +11,7 @@ from pipeline.config import RenderConfig
 from pipeline.devices import candidate_devices
 from pipeline.prepare import PreparedJob, index_scenes, make_plan, prepare
 from pipeline.program import Paste
+from pipeline.scene import INSTANCES_PER_CLASS
 
 GIB = 2**30
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -98,7 +99,7 @@ def forecast(config: RenderConfig) -> Forecast:
         for operation in program.operations:
             edits[operation.op] += 1
             if isinstance(operation, Paste):
-                class_id = operation.donor_instance // 1000
+                class_id = operation.donor_instance // INSTANCES_PER_CLASS
                 pasted[job.taxonomy.classes[class_id].name] += 1
     return Forecast(
         out=str(job.out.root),

@@ -3,6 +3,7 @@
 Shape legend: S samples of a shard, B of a batch, C conditioning channels, H x W pixels.
 """
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,9 +93,11 @@ class GeneratorHandler(ModelHandler[ComposedShard, RenderedShard, LoadedGenerato
         lease = lease_device(self._devices(self._device))
         dtype: torch.dtype = getattr(torch, self._dtype)
         network = load_generator(self._checkpoint, device=lease.device, dtype=dtype)
-        return LoadedGenerator(
+        model = LoadedGenerator(
             network, self._num_classes, network.config.instance_edges, lease, dtype
         )
+        weakref.finalize(model, lease.close)
+        return model
 
     def run_inference(
         self,
@@ -151,7 +154,9 @@ def _render_robustly(
     start = perf_counter()
     try:
         photos = render_maps(composed.label[positions], composed.instance[positions], model)
-    except Exception as error:  # noqa: BLE001 - whatever a sample breaks is recorded with it
+    except Exception as error:
+        if device_is_lost(model.lease.device, error):
+            raise
         failure = f"{type(error).__name__}: {error}"
     else:
         yield positions, photos, perf_counter() - start
@@ -165,6 +170,20 @@ def _render_robustly(
     middle = len(positions) // 2
     yield from _render_robustly(positions[:middle], composed, model)
     yield from _render_robustly(positions[middle:], composed, model)
+
+
+def device_is_lost(device: str, error: Exception) -> bool:
+    """Whether an error is the device's and not the batch's: nothing can be rendered on it any more.
+
+    A CUDA context that broke fails every later call, so samples would be blamed one by one.
+    """
+    if not device.startswith("cuda") or isinstance(error, torch.OutOfMemoryError):
+        return False
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        return True
+    return False
 
 
 def render_maps(

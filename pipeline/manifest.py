@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.atomic import write_atomically
 from pipeline.errors import OutputError
-from pipeline.output import write_atomically
 
 OK = "ok"
 FAILED = "failed"

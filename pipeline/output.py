@@ -1,26 +1,28 @@
-"""The output folder of a job: its layout, its lock, its config record, its leftovers."""
+"""The output folder of a job: its layout, its config record, its leftovers."""
 
-import errno
-import fcntl
 import os
 import re
 import shutil
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from hdmodel.errors import ConfigError
 from hdmodel.settings import read_yaml
+from pipeline.atomic import write_atomically
 from pipeline.config import fingerprint
 from pipeline.errors import OutputError
+from pipeline.lock import LOCK
 from pipeline.taxonomy import Taxonomy
 
 OWN_ENTRIES = ("config.yaml", "plan.parquet", "taxonomy.yaml", "data.zarr", "manifest")
-LOCK = ".hdsynth.lock"
+
+_TEMPORARY = re.compile(
+    r"\.(config\.yaml|taxonomy\.yaml|plan\.parquet|shard-\d+\.parquet)\.[0-9a-f]{32}\.tmp"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,12 @@ class OutputFolder:
         )
 
     def exists(self) -> bool:
-        """Whether a job was started here."""
-        return self.config.is_file()
+        """Whether a job of hdsynth was started here."""
+        try:
+            self.read_config()
+        except OutputError:
+            return False
+        return True
 
     def read_config(self) -> dict[str, Any]:
         """The record of the job: keys `fingerprint`, `identity`, `config`, `versions`.
@@ -78,12 +84,14 @@ class OutputFolder:
         Raises:
             OutputError: The folder is not an output of hdsynth.
         """
-        if not self.exists():
-            raise OutputError(f"{self.root}: not an output of hdsynth render (no config.yaml)")
-        record = read_yaml(self.config)
-        if missing := {"fingerprint", "identity", "config"} - record.keys():
-            raise OutputError(f"{self.config}: key {sorted(missing)[0]!r} is missing")
-        return record
+        try:
+            record = read_yaml(self.config) if self.config.is_file() else {}
+        except ConfigError as error:
+            raise OutputError(f"{self.root}: not an output of hdsynth render ({error})") from None
+        parts = [record.get(key) for key in ("identity", "config", "versions")]
+        if "fingerprint" in record and all(isinstance(part, dict) for part in parts):
+            return record
+        raise OutputError(f"{self.root}: not an output of hdsynth render, which has a config.yaml")
 
     def read_taxonomy(self) -> Taxonomy:
         """The taxonomy the output was made with."""
@@ -110,14 +118,15 @@ class OutputFolder:
             raise OutputError(f"{self.root}: not writable")
         if self.exists():
             return
-        found = {path.name for path in self.root.iterdir() if not is_temporary(path.name)}
+        found = {path.name for path in self.root.iterdir()}
         # The lock file marks a folder whose job was killed before its config was written.
-        foreign = sorted(found - {LOCK, *OWN_ENTRIES} if LOCK in found else found)
-        if foreign:
+        if LOCK in found:
+            found -= {LOCK, *OWN_ENTRIES, *(name for name in found if _TEMPORARY.fullmatch(name))}
+        if found:
             advice = " (--overwrite replaces only outputs of hdsynth)" if overwrite else ""
             raise OutputError(
                 f"{self.root}: not empty and not an output of hdsynth render; "
-                f"it holds {foreign[0]!r}{advice}"
+                f"it holds {min(found)!r}{advice}"
             )
 
     def check_same_job(self, identity: Mapping[str, Any]) -> None:
@@ -157,70 +166,28 @@ class OutputFolder:
         """Delete what a job left here, the config record first, and nothing else."""
         for name in OWN_ENTRIES:
             path = self.root / name
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
 
+    def leftovers(self) -> list[Path]:
+        """The temporary files of killed writers, ours and zarr's, sorted."""
+        found = [
+            path
+            for folder in (self.root, self.manifests)
+            if folder.is_dir()
+            for path in folder.iterdir()
+            if _TEMPORARY.fullmatch(path.name)
+        ]
+        return sorted(found + list(self.data.rglob("*.partial")))
+
     def sweep(self) -> list[Path]:
         """Delete the temporary files of killed writers and return their paths."""
-        leftovers = [
-            path
-            for folder in (self.root, self.manifests, self.data)
-            if folder.is_dir()
-            for path in (folder.rglob("*") if folder == self.data else folder.iterdir())
-            if is_temporary(path.name)
-        ]
+        leftovers = self.leftovers()
         for path in leftovers:
             path.unlink(missing_ok=True)
         return leftovers
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder for one job; the lock goes with the process, however it ends.
-
-        Raises:
-            OutputError: Another job holds it.
-        """
-        descriptor = os.open(self.root / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                    raise
-                holder = os.pread(descriptor, 64, 0).decode(errors="replace").strip()
-                raise OutputError(
-                    f"{self.root}: another job is writing here (process {holder or 'unknown'})"
-                ) from None
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-            yield
-        finally:
-            os.close(descriptor)
-
-
-def temporary_name(name: str) -> str:
-    """A unique name for a file that is renamed to `name` once it is whole."""
-    return f".{name}.{uuid.uuid4().hex}.tmp"
-
-
-def is_temporary(name: str) -> bool:
-    """Whether a file name is of a writer that did not finish (ours, or zarr's)."""
-    return (name.startswith(".") and name.endswith(".tmp")) or name.endswith(".partial")
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
-    temporary = path.with_name(temporary_name(path.name))
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

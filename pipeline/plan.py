@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.atomic import write_atomically
 from pipeline.errors import OutputError
-from pipeline.output import write_atomically
 from pipeline.program import Program
 
 SCHEMA = pa.schema(

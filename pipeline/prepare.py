@@ -11,7 +11,7 @@ from typing import Any
 from hdmodel.checkpoint import generator_hash
 from pipeline.checkpoints import bundled_checkpoint, choose_checkpoint
 from pipeline.config import RenderConfig, fingerprint
-from pipeline.errors import DatasetError
+from pipeline.errors import DatasetError, OutputError
 from pipeline.fit import fit
 from pipeline.layout import SceneRecord, index_scene
 from pipeline.output import OutputFolder
@@ -25,6 +25,8 @@ from pipeline.taxonomy import Taxonomy
 
 log = logging.getLogger("hdsynth.render")
 
+ALGORITHM = 1
+"""Raised when the same job would give other samples than before."""
 ORDER_STREAM = 1
 MESSAGES_SHOWN = 5
 
@@ -59,6 +61,8 @@ def prepare(config: RenderConfig) -> PreparedJob:
     """
     out = OutputFolder(config.output.path)
     config = config.resolved()
+    if Path(config.dataset.root).is_relative_to(config.output.path):
+        raise OutputError(f"{out.root}: holds the dataset that is to be read; choose another --out")
     source = open_source(config.dataset)
     taxonomy = source.taxonomy
     asked = config.recompose.policy
@@ -76,8 +80,9 @@ def prepare(config: RenderConfig) -> PreparedJob:
     generator = generator_hash(checkpoint)
     identity = {
         **config.identity(),
-        "recompose": {"policy": policy.to_plain()},
-        "taxonomy": taxonomy.fingerprint,
+        "algorithm": ALGORITHM,
+        "policy": {key: value for key, value in policy.to_plain().items() if key != "name"},
+        "taxonomy": _meaning(taxonomy),
         "generator_hash": generator,
         "dataset_scenes": fingerprint({"names": names}),
     }
@@ -95,6 +100,23 @@ def prepare(config: RenderConfig) -> PreparedJob:
     )
 
 
+def _meaning(taxonomy: Taxonomy) -> str:
+    """A hash of all that a taxonomy says, but for its name and colours."""
+    plain = taxonomy.to_plain()
+    del plain["name"], plain["version"]
+    return fingerprint(
+        {
+            "taxonomy": plain
+            | {
+                "classes": [
+                    {key: value for key, value in entry.items() if key != "color"}
+                    for entry in plain["classes"]
+                ]
+            }
+        }
+    )
+
+
 def index_scenes(job: PreparedJob) -> list[SceneRecord]:
     """Read and check the scenes that the job uses, and note what is where.
 
@@ -104,12 +126,15 @@ def index_scenes(job: PreparedJob) -> list[SceneRecord]:
     names = job.scenes[: min(job.samples, len(job.scenes))]
 
     warnings: list[str] = []
+    sizes: set[tuple[int, int]] = set()
 
     def index(name: str) -> SceneRecord | str:
         try:
             reading = job.source.inspect(name, photo=False)
             warnings.extend(str(warning) for warning in reading.warnings)
-            fitted = fit(reading.unwrap(), job.config.size, job.config.fit, taxonomy=job.taxonomy)
+            scene = reading.unwrap()
+            sizes.add(scene.size)
+            fitted = fit(scene, job.config.size, job.config.fit, taxonomy=job.taxonomy)
         except DatasetError as error:
             return str(error)
         return index_scene(fitted, job.taxonomy)
@@ -130,6 +155,17 @@ def index_scenes(job: PreparedJob) -> list[SceneRecord]:
         raise DatasetError(_first(errors))
     if warnings:
         log.warning("%s", _first(sorted(warnings)))
+    if orphans := job.source.orphans:
+        log.warning("%d files belong to no label map, such as %s", len(orphans), orphans[0])
+    if sizes != {job.config.size}:
+        shown = ", ".join(f"{height}x{width}" for height, width in sorted(sizes)[:MESSAGES_SHOWN])
+        height, width = job.config.size
+        log.info("scenes of %s are brought to %dx%d by %s", shown, height, width, job.config.fit)
+    if not any(len(record.ids) for record in records):
+        log.warning(
+            "no scene has single objects, so none can be dropped, moved or pasted "
+            "(--instances components finds them where there are no instance maps)"
+        )
     return records
 
 

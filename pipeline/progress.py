@@ -23,19 +23,20 @@ Advance = Callable[[int], None]
 
 
 @contextmanager
-def progress_bar(title: str, total: int) -> Iterator[Advance]:
+def progress_bar(title: str, total: int, *, done: int = 0) -> Iterator[Advance]:
     """Show progress on stderr: a bar on a terminal, a plain line now and then otherwise.
 
     Args:
         title: What is going on.
         total: The count that means done.
+        done: The count at the start.
 
     Yields:
         A function that takes the count reached so far.
     """
     console = Console(file=sys.stderr)
     if not console.is_terminal:
-        yield _plain_lines(console, title, total)
+        yield _plain_lines(console, title, total, first=done)
         return
     with Progress(
         TextColumn("{task.description}"),
@@ -46,7 +47,7 @@ def progress_bar(title: str, total: int) -> Iterator[Advance]:
         TimeRemainingColumn(),
         console=console,
     ) as progress:
-        task = progress.add_task(title, total=total)
+        task = progress.add_task(title, total=total, completed=done)
         yield lambda done: progress.update(task, completed=done)
 
 
@@ -69,7 +70,7 @@ def watching(count: Callable[[], int], advance: Advance) -> Iterator[None]:
         advance(count())
 
 
-def _plain_lines(console: Console, title: str, total: int) -> Advance:
+def _plain_lines(console: Console, title: str, total: int, *, first: int) -> Advance:
     start = monotonic()
     state = {"done": -1, "shown": start - LINE_SECONDS}
 
@@ -78,7 +79,9 @@ def _plain_lines(console: Console, title: str, total: int) -> Advance:
         due = now - state["shown"] >= LINE_SECONDS or done >= total
         if done == state["done"] or not due:
             return
-        left = f", {(now - start) * (total - done) / done:.0f} s left" if 0 < done < total else ""
+        left = ""
+        if first < done < total:
+            left = f", {(now - start) * (total - done) / (done - first):.0f} s left"
         console.print(f"{title}: {done}/{total}{left}", highlight=False, soft_wrap=True)
         state.update(done=done, shown=now)
 

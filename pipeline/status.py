@@ -1,17 +1,15 @@
 """How far a run is and how it goes, read from its commit records; also while it is running."""
 
-import errno
-import fcntl
 import json
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 from pipeline.errors import OutputError
+from pipeline.lock import lock_holder
 from pipeline.manifest import FAILED, read_manifest
-from pipeline.output import LOCK, OutputFolder
+from pipeline.output import OutputFolder
 from pipeline.plan import count_samples, count_shards
 from pipeline.store import Store
 from pipeline.summary import STAGES
@@ -186,29 +184,6 @@ def read_status(path: str | Path) -> RunStatus:
         events=dict(sorted(events.items())),
         pasted=dict(pasted.most_common()),
     )
-
-
-def lock_holder(root: Path) -> tuple[bool, int | None]:
-    """Whether a job holds an output folder at this moment, and its process number if known.
-
-    The folder is not changed. The lock is tried shared and for an instant, so two who look at
-    the same time do not see each other.
-    """
-    try:
-        descriptor = os.open(root / LOCK, os.O_RDONLY)
-    except OSError:
-        return False, None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            raise
-        holder = os.pread(descriptor, 64, 0).decode(errors="replace").strip()
-        return True, int(holder) if holder.isdecimal() else None
-    else:
-        return False, None
-    finally:
-        os.close(descriptor)
 
 
 def _recent_rate(out: OutputFolder, committed: list[int], shard_size: int) -> float | None:

@@ -5,8 +5,8 @@ Shape legend: N samples of the run, S samples per shard, H x W pixels.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import zarr
 from zarr.codecs import ZstdCodec
 from zarr.core.array_spec import ArrayConfigParams
 
+from pipeline.atomic import make_durable
 from pipeline.errors import OutputError
 
 ZSTD_LEVEL = 3
@@ -22,6 +23,9 @@ ARRAY_CONFIG: ArrayConfigParams = {"write_empty_chunks": True}
 
 
 ARRAYS = ("photo", "label", "instance")
+
+
+PathT = TypeVar("PathT", bound=PurePath)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +79,7 @@ def create_store(
         )
 
 
-def shard_file(data: Path, array: str, shard: int) -> Path:
+def shard_file(data: PathT, array: str, shard: int) -> PathT:
     """The file of one shard of an array, as zarr's default chunk keys name it.
 
     Args:
@@ -99,6 +103,7 @@ class Store:
             self.instance = _array(group, "instance")
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise OutputError(f"{path}: not a zarr group of hdsynth ({error})") from None
+        self.path = path
         self.samples: int = self.label.shape[0]
         self.size: tuple[int, int] = (self.label.shape[1], self.label.shape[2])
         assert self.label.shards is not None
@@ -121,6 +126,10 @@ class Store:
         self.photo[rows] = arrays.photo
         self.label[rows] = arrays.label
         self.instance[rows] = arrays.instance
+        for name in ARRAYS:
+            file = shard_file(self.path, name, shard)
+            make_durable(file)
+            make_durable(file.parent)
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:

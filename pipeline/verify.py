@@ -2,8 +2,7 @@
 
 import os
 import shlex
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import OutputError
+from pipeline.lock import lock_holder
 from pipeline.manifest import FAILED, digest, read_manifest
-from pipeline.output import OutputFolder, is_temporary
+from pipeline.output import OutputFolder
 from pipeline.plan import PlanRow, count_samples, count_shards, read_shard_plan
 from pipeline.progress import progress_bar
 from pipeline.scene import disagreements
-from pipeline.status import lock_holder
 from pipeline.store import ARRAYS, Store, shard_file
 from pipeline.taxonomy import Taxonomy
 
@@ -159,7 +158,7 @@ def verify(path: str | Path) -> VerifyReport:
     if not running:
         problems += [
             Problem("leftover file", path, "left by a writer that was killed")
-            for path in sorted(_leftovers(out))
+            for path in out.leftovers()
         ]
     return VerifyReport(
         out=out.root,
@@ -314,19 +313,3 @@ def _disagreement(
 
 def _shards_of(store: Store) -> int:
     return -(-store.samples // store.shard_size)
-
-
-def _leftovers(out: OutputFolder) -> Iterator[Path]:
-    walk: tuple[tuple[Path, Callable[[Path], Iterator[Path]]], ...] = (
-        (out.root, Path.iterdir),
-        (out.manifests, Path.iterdir),
-        (out.data, lambda folder: folder.rglob("*")),
-    )
-    for folder, entries in walk:
-        if folder.is_dir():
-            yield from (path for path in entries(folder) if is_temporary(path.name))
-
-
-def count_kinds(problems: Sequence[Problem]) -> dict[str, int]:
-    """How many problems there are of each kind, most frequent first."""
-    return dict(Counter(problem.kind for problem in problems).most_common())

@@ -1,43 +1,58 @@
-"""The main program of a worker process on the driver's machine: `python -m pipeline.worker PID`."""
+"""The main program of a worker process on the driver's machine: `python -m pipeline.worker DIR`."""
 
 import logging
 import os
+import signal
 import sys
 import threading
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
 from time import sleep
 
 from hdmodel.allocator import tune_allocator
+from pipeline.lock import lock_holder
 
-DRIVER_CHECK_SECONDS = 1.0
+CHECK_SECONDS = 0.5
 
 
-def main(driver: int) -> None:
+def main(folder: Path) -> None:
     """Work for a driver until it has no more work, or is gone.
 
     Args:
-        driver: Process number of the driver.
+        folder: A folder that the driver holds the lock of while its run lasts.
     """
-    # Beam's harness logs each of its steps; errors reach the driver as exceptions anyhow.
+    # An interrupt of the terminal is the driver's to handle; Beam's harness logs each of its
+    # steps; errors reach the driver as exceptions anyhow.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.disable(logging.ERROR)
     from apache_beam.runners.worker import sdk_worker_main  # already has something to log
 
     tune_allocator()
-    threading.Thread(target=_end_with, args=(driver,), name="driver-watch", daemon=True).start()
-    sdk_worker_main.main(sys.argv)
+    threading.Thread(target=_end_with, args=(folder,), name="driver-watch", daemon=True).start()
+    said = StringIO()
+    try:
+        with redirect_stderr(said):
+            sdk_worker_main.main(sys.argv)
+    finally:
+        # What it says when the driver hangs up is of no interest to anybody.
+        running, _ = lock_holder(folder)
+        if not running:
+            os._exit(0)
+        sys.stderr.write(said.getvalue())
 
 
-def _end_with(driver: int) -> None:
-    """End this process soon after the driver is gone, however that ended.
+def _end_with(folder: Path) -> None:
+    """End this process soon after the run of the driver ended, however that was.
 
     A worker left behind by a killed driver would go on writing beside the job that resumes.
     """
     while True:
-        try:
-            os.kill(driver, 0)
-        except ProcessLookupError:
-            os._exit(1)
-        sleep(DRIVER_CHECK_SECONDS)
+        running, _ = lock_holder(folder)
+        if not running:
+            os._exit(0)
+        sleep(CHECK_SECONDS)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(Path(sys.argv[1]))

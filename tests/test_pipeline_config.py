@@ -50,7 +50,7 @@ def test_options_win_over_the_file_and_set_over_both(tmp_path: Path) -> None:
         (JOB + "generator: {device: gpu}", r"generator\.device.*gpu"),
         (JOB + "variants_per_scene: 2", "either samples or variants_per_scene"),
         (JOB.replace("samples: 20", ""), "either samples or variants_per_scene"),
-        (JOB.replace("[64, 128]", "[4, 128]"), "at least 16x16"),
+        (JOB.replace("[64, 128]", "[4, 128]"), "expected 16 to 16384"),
         (JOB.replace("output: {path: out}", ""), "missing key 'output'"),
         (JOB + "fit: squeeze", "fit.*squeeze"),
         (JOB + "recompose: {policy: {edits: [3, 1]}}", "edits"),
@@ -83,7 +83,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         (["generator.batch_pixels=100"], False),
         (["output.shard_size=3"], False),
         (["dataset.split=train"], False),
-        (["recompose.policy=none"], False),
+        (["dataset.root=elsewhere"], False),
+        (["dataset.photos=none"], True),
+        (["recompose.policy=none"], True),  # policies count by what they say, not by name
     ],
 )
 def test_what_decides_the_samples_decides_the_fingerprint(

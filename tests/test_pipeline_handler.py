@@ -8,7 +8,12 @@ from torch import Tensor, nn
 from hdmodel.checkpoint import load_generator
 from pipeline.compose import ComposedShard
 from pipeline.devices import Lease
-from pipeline.handler import GeneratorHandler, LoadedGenerator, render_shard
+from pipeline.handler import (
+    GeneratorHandler,
+    LoadedGenerator,
+    device_is_lost,
+    render_shard,
+)
 from pipeline.manifest import Record
 from tests.datasets import write_checkpoint
 from tests.scenes import street
@@ -165,6 +170,37 @@ def test_processes_lease_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     models = [handler.load_model() for handler in handlers]
     assert [model.lease.device for model in models] == ["meta:0", "meta:1", "meta:0"]
     assert all(p.device.type == "meta" for model in models for p in model.network.parameters())
+
+
+def test_a_lease_goes_with_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    handler = GeneratorHandler(
+        checkpoint=write_checkpoint(tmp_path / "tiny"),
+        num_classes=CLASSES,
+        device="cuda",
+        dtype="float32",
+        batch_pixels=1,
+        devices=lambda _: ["meta:0", "meta:1"],
+    )
+    for _ in range(3):
+        model = handler.load_model()
+        assert model.lease.device == "meta:0"
+        del model
+
+
+def test_a_broken_device_ends_the_job_instead_of_blaming_samples(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("torch.cuda.synchronize", broken)
+    error = RuntimeError("CUDA error: an illegal memory access was encountered")
+    assert device_is_lost("cuda:0", error)
+    assert not device_is_lost("cpu", error)
+    assert not device_is_lost("cuda:0", torch.OutOfMemoryError("full"))
+    monkeypatch.setattr("torch.cuda.synchronize", lambda _: None)
+    assert not device_is_lost("cuda:0", RuntimeError("this one sample"))
 
 
 def test_beam_is_given_one_shard_at_a_time_without_pickling_it() -> None:

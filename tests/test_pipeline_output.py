@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.atomic import temporary_name, write_atomically
 from pipeline.config import fingerprint
 from pipeline.errors import OutputError
-from pipeline.output import OutputFolder, temporary_name, write_atomically
+from pipeline.lock import locked
+from pipeline.output import OutputFolder
 
 IDENTITY = {"samples": 4, "generator": {"dtype": "float32"}, "size": (8, 8)}
 
@@ -51,7 +53,7 @@ def test_names_like_ours_do_not_make_a_folder_ours(tmp_path: Path) -> None:
 
 def test_a_job_killed_before_its_config_was_written_can_start_again(tmp_path: Path) -> None:
     out = OutputFolder(tmp_path)
-    with out.locked():
+    with locked(out.root):
         (tmp_path / "data.zarr").mkdir()
     out.check_target(overwrite=False)
 
@@ -76,8 +78,8 @@ def test_unwritable_places_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
 def test_only_one_process_holds_the_lock(tmp_path: Path) -> None:
     out = OutputFolder(tmp_path)
     code = (
-        "import sys; from pathlib import Path; from pipeline.output import OutputFolder\n"
-        f"with OutputFolder(Path({str(tmp_path)!r})).locked():\n"
+        "import sys; from pathlib import Path; from pipeline.lock import locked\n"
+        f"with locked(Path({str(tmp_path)!r})):\n"
         "    print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -89,10 +91,10 @@ def test_only_one_process_holds_the_lock(tmp_path: Path) -> None:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline().strip() == "held"
-        with pytest.raises(OutputError, match=f"process {other.pid}"), out.locked():
+        with pytest.raises(OutputError, match=f"process {other.pid}"), locked(out.root):
             pytest.fail("two processes held the lock")
         other.kill()
-    with out.locked():
+    with locked(out.root):
         pass
 
 
@@ -128,3 +130,38 @@ def test_an_atomic_write_that_fails_leaves_the_old_file(
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_config_of_somebody_else_does_not_make_a_folder_ours(tmp_path: Path) -> None:
+    (tmp_path / "manifest").mkdir()
+    (tmp_path / "manifest/data.txt").write_text("precious")
+    for content in ("a: 1", "config: [1]\nidentity: {}\nfingerprint: x\nversions: {}", "a: ["):
+        (tmp_path / "config.yaml").write_text(content)
+        for overwrite in (False, True):
+            with pytest.raises(OutputError, match="not an output of hdsynth"):
+                OutputFolder(tmp_path).check_target(overwrite=overwrite)
+    assert (tmp_path / "manifest/data.txt").read_text() == "precious"
+
+
+def test_files_that_look_temporary_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "movie.partial").write_text("half a film")
+    with pytest.raises(OutputError, match=r"movie\.partial"):
+        OutputFolder(tmp_path).check_target(overwrite=False)
+    out = started(tmp_path / "out")
+    kept = [out.root / "movie.partial", out.root / ".notes.tmp"]
+    for path in kept:
+        path.write_text("mine")
+    (out.root / ".preview.0123.tmp").mkdir()
+    assert out.sweep() == []
+    assert all(path.exists() for path in kept)
+
+
+def test_clearing_removes_a_link_and_not_what_it_points_to(tmp_path: Path) -> None:
+    out = started(tmp_path / "out")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "file").write_text("kept")
+    out.data.symlink_to(elsewhere)
+    out.clear()
+    assert not out.data.is_symlink()
+    assert (elsewhere / "file").read_text() == "kept"

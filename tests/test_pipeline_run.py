@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 import zarr
 from PIL import Image
 
 from hdmodel.errors import CheckpointError, ConfigError, InputError
+from pipeline.atomic import temporary_name
 from pipeline.config import RenderConfig
 from pipeline.errors import DatasetError, OutputError, TaxonomyError
 from pipeline.manifest import read_manifests
@@ -201,7 +204,7 @@ def test_a_killed_job_goes_on_to_the_same_samples(
         process.kill()
     done = OutputFolder(out).committed()
     assert 0 < len(done) < 3
-    (out / "manifest" / ".shard-00002.parquet.0123.tmp").write_bytes(b"half a manifest")
+    (out / "manifest" / temporary_name("shard-00002.parquet")).write_bytes(b"half a manifest")
     summary = render(job(world, checkpoint, out, generator={"batch_pixels": 1}))
     assert summary.shards_rendered == 3 - len(done)
     assert_same_samples(out, calm)
@@ -330,6 +333,61 @@ def test_a_changed_job_is_refused_with_what_changed(
 ) -> None:
     with pytest.raises(OutputError, match="seed: was 0, now 9"):
         render(job(world, checkpoint, undisturbed, seed=9))
+
+
+def test_the_dataset_is_never_overwritten(world: Path, checkpoint: Path, undisturbed: Path) -> None:
+    reread = {"root": str(undisturbed), "format": "zarr", "split": None}
+    with pytest.raises(OutputError, match="holds the dataset"):
+        render(job(world, checkpoint, undisturbed, dataset=reread), overwrite=True)
+    with pytest.raises(OutputError, match="holds the dataset"):
+        render(job(world, checkpoint, world.parent), overwrite=True)
+
+
+def test_what_a_taxonomy_file_says_is_part_of_the_job(
+    world: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    plain = Taxonomy.load("cityscapes").to_plain()
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(plain))
+    config = job(world, checkpoint, tmp_path / "out", dataset={"taxonomy": str(file)})
+    render(config)
+    assert render(config).shards_rendered == 0
+    plain["classes"][7]["values"], plain["classes"][8]["values"] = [8], [7]
+    file.write_text(yaml.safe_dump(plain))
+    with pytest.raises(OutputError, match="taxonomy: was"):
+        render(config)
+
+
+def test_a_lost_shard_file_is_rendered_again(
+    world: Path, checkpoint: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    config = job(world, checkpoint, out)
+    render(config)
+    (out / "data.zarr/label/c/1/0/0").unlink()
+    assert render(config).shards_rendered == 1
+    assert_same_samples(out, undisturbed)
+    shutil.rmtree(out / "manifest")
+    assert render(config).shards_rendered == 3
+    shutil.rmtree(out / "data.zarr")
+    with pytest.raises(OutputError, match="not a zarr group"):
+        render(config)
+
+
+def test_what_is_doubtful_about_a_dataset_is_said(
+    checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = write_cityscapes(tmp_path / "world")
+    label_file(world, 0).unlink()
+    with caplog.at_level("INFO", "hdsynth"):
+        render(job(world, checkpoint, tmp_path / "out", size=[64, 64], samples=2))
+    assert "1 files belong to no label map" in caplog.text
+    assert "scenes of 32x64 are brought to 64x64 by resize" in caplog.text
+    assert "no scene has single objects" not in caplog.text
+    with caplog.at_level("INFO", "hdsynth"):
+        changes = {"dataset": {"instances": "none"}}
+        render(job(world, checkpoint, tmp_path / "none", samples=2, **changes))
+    assert "no scene has single objects" in caplog.text
 
 
 def test_overwrite_starts_again(world: Path, checkpoint: Path, tmp_path: Path) -> None:

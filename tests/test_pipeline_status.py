@@ -10,8 +10,9 @@ from click.testing import CliRunner
 
 from hdsynth.commands.output import status as status_command
 from pipeline.errors import OutputError
-from pipeline.output import LOCK, OutputFolder
-from pipeline.status import lock_holder, read_status
+from pipeline.lock import LOCK, lock_holder, locked
+from pipeline.output import OutputFolder
+from pipeline.status import read_status
 from tests.datasets import stem
 from tests.outputs import make_run
 
@@ -90,11 +91,11 @@ def test_a_job_at_work_is_seen_and_not_disturbed(tmp_path: Path) -> None:
         status = read_status(out.root)
         assert (status.running, status.process) == (True, holder.pid)
         assert "writing here" in status.advice
-        with pytest.raises(OutputError, match="another job is writing"), out.locked():
+        with pytest.raises(OutputError, match="another job is writing"), locked(out.root):
             pass
         holder.kill()
     assert lock_holder(out.root) == (False, None)
-    with out.locked():
+    with locked(out.root):
         assert lock_holder(out.root) == (True, os.getpid())
 
 
@@ -112,7 +113,7 @@ def test_folders_without_a_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="not an output of hdsynth"):
         read_status(tmp_path)
     folder = OutputFolder(tmp_path)
-    with folder.locked(), pytest.raises(OutputError, match="being prepared"):
+    with locked(folder.root), pytest.raises(OutputError, match="being prepared"):
         read_status(tmp_path)
 
 

@@ -13,7 +13,9 @@ import zarr
 from click.testing import CliRunner
 
 from hdsynth.commands.output import verify as verify_command
+from pipeline.atomic import temporary_name
 from pipeline.errors import OutputError
+from pipeline.lock import locked
 from pipeline.output import OutputFolder
 from pipeline.verify import Problem, verify
 from tests.outputs import make_run
@@ -175,14 +177,14 @@ def test_files_of_different_runs_are_found(out: OutputFolder) -> None:
 
 def test_unfinished_runs_are_incomplete_and_not_damaged(out: OutputFolder) -> None:
     out.manifest(1).unlink()
-    (out.manifests / ".shard-00001.parquet.abc.tmp").write_bytes(b"half")
+    (out.manifests / temporary_name("shard-00001.parquet")).write_bytes(b"half")
     (out.data / "photo" / "c" / "1" / "0" / "0" / "0.123.partial").write_bytes(b"half")
     report = verify(out.root)
     assert {p.kind for p in report.problems} == {"not committed", "leftover file"}
     assert len(report.problems) == 3
     assert not report.damaged
     assert not report.complete
-    with out.locked():
+    with locked(out.root):
         running = verify(out.root)
     assert running.running
     assert {p.kind for p in running.problems} == {"not committed"}

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,16 +170,23 @@ def render(
     both. The same command again resumes a job that was stopped, and does nothing for one that is
     done. Anything after `--` goes to Apache Beam, such as `-- --runner=FlinkRunner`.
     """
+    from pipeline.errors import RunError
     from pipeline.run import render as run
 
     job = load_config(config, assignments, options)
     exit_on_interrupt(job.output.path)
-    summary = run(
-        job,
-        overwrite=overwrite,
-        retry_failed=retry_failed,
-        beam_options=ctx.meta.get(BEAM_OPTIONS, ()),
-    )
+    try:
+        summary = run(
+            job,
+            overwrite=overwrite,
+            retry_failed=retry_failed,
+            beam_options=ctx.meta.get(BEAM_OPTIONS, ()),
+        )
+    except RunError as error:
+        click.echo(f"hdsynth: error: {error}", err=True)
+        sys.stderr.flush()
+        # Beam's threads may wait for ever for a worker that died.
+        os._exit(2)
     report(summary)
     ctx.exit(1 if summary.failed else 0)
 
@@ -195,7 +203,8 @@ def exit_on_interrupt(out: Path) -> None:
             f"\nhdsynth: interrupted; what is committed in {out} is kept, "
             "run the same command again to go on\n"
         )
-        os.write(2, message.encode())
+        show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
+        os.write(2, (show_cursor + message).encode())
         os._exit(130)
 
     signal.signal(signal.SIGINT, end)
