@@ -25,7 +25,7 @@ def main(folder: Path) -> None:
     # An interrupt of the terminal is the driver's to handle; Beam's harness logs each of its
     # steps; errors reach the driver as exceptions anyhow.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.disable(logging.ERROR)
+    logging.disable(logging.CRITICAL)
     from apache_beam.runners.worker import sdk_worker_main  # already has something to log
 
     tune_allocator()
