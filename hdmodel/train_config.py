@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from hdmodel.architecture import DiscriminatorConfig, GeneratorConfig
+from hdmodel.architecture import PHOTO_CHANNELS, DiscriminatorConfig, GeneratorConfig
 from hdmodel.settings import Settings, read_yaml
 
 SAMPLE_WORLD = "sample-world"
@@ -36,7 +36,7 @@ class TrainingData(Settings):
 class OptimiserConfig(Settings):
     """Adam, for generator and discriminator alike (paper, section 4)."""
 
-    learning_rate: PositiveFloat = 2e-4
+    learning_rate: PositiveFloat = Field(default=2e-4, allow_inf_nan=False)
     beta1: float = Field(default=0.5, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
 
@@ -48,7 +48,7 @@ class TrainConfig(Settings):
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
-    feature_matching: NonNegativeFloat = 10.0
+    feature_matching: NonNegativeFloat = Field(default=10.0, allow_inf_nan=False)
     """Weight of the feature matching loss: the paper's lambda."""
     steps: PositiveInt
     """Updates of the weights."""
@@ -57,7 +57,7 @@ class TrainConfig(Settings):
     batch: PositiveInt = 1
     crop: tuple[PositiveInt, PositiveInt]
     """Height and width in pixels of the random crops."""
-    seed: NonNegativeInt = 0
+    seed: int = Field(default=0, ge=0, lt=2**63)
     autocast: bool = True
     """Whether to compute in bfloat16; weights stay float32."""
     half_on_disk: bool = False
@@ -74,6 +74,19 @@ class TrainConfig(Settings):
         for name, crop, size in zip(("height", "width"), self.crop, self.dataset.size, strict=True):
             if crop > size:
                 raise ValueError(f"crop has {name} {crop}, expected at most {size} as the dataset")
+        # Each scale halves the one before, rounding up; one pixel alone cannot be normalised.
+        scales = self.discriminator.scales
+        least = 2 ** (scales - 1) + 1
+        if min(self.crop) < least:
+            raise ValueError(
+                f"crop is {self.crop[0]}x{self.crop[1]} pixels, expected at least {least} per side "
+                f"with discriminator.scales {scales}"
+            )
+        if self.generator.out_channels != PHOTO_CHANNELS:
+            raise ValueError(
+                f"generator.out_channels is {self.generator.out_channels}, "
+                f"expected {PHOTO_CHANNELS} as the photos"
+            )
         if self.generator.feature_channels:
             raise ValueError("generator.feature_channels must be 0: no encoder is trained here")
         return self

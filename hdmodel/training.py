@@ -6,7 +6,7 @@ Shapes: B batch, C channels, H height, W width.
 import logging
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,10 @@ class StepLosses:
 
     generator: GeneratorLosses
     discriminator: DiscriminatorLosses
+
+
+TrainingProgress = Callable[[int, StepLosses | None], None]
+"""Told the number of updates made; the losses of the last one are None before the first."""
 
 
 class Trainer:
@@ -191,6 +195,7 @@ def train(
     palette: npt.NDArray[np.uint8],
     out: Path,
     device: torch.device,
+    progress: TrainingProgress | None = None,
 ) -> Path:
     """Train a generator, or go on where an earlier run with this output stopped.
 
@@ -204,6 +209,7 @@ def train(
         palette: RGB colour of each class, uint8 [num_classes, 3].
         out: The folder to write into.
         device: Where to train.
+        progress: Called before the first update and after each one.
 
     Returns:
         The final checkpoint.
@@ -224,11 +230,15 @@ def train(
     crops = RandomCrops(samples, crop=config.crop, batch=config.batch, seed=config.seed)
     previews = stack([samples[i] for i in range(min(_PREVIEWS, len(samples)))], device=device)
     metrics = MetricsTable(out / METRICS_FILE, step=done)
+    if progress:
+        progress(done, None)
     started, logged = time.perf_counter(), done
     for step in range(done, config.steps):
         learning_rate = config.optimiser.learning_rate * config.learning_rate_factor(step)
         losses = trainer.update(crops.batch(step, device=device), learning_rate=learning_rate)
         number = step + 1
+        if progress:
+            progress(number, losses)
         if number % config.log_every == 0 or number == config.steps:
             row = {
                 "step": number,

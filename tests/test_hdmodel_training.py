@@ -24,7 +24,7 @@ from hdmodel.errors import CheckpointError, ConfigError, InputError
 from hdmodel.generator import build_generator
 from hdmodel.initialise import init_checkpoint
 from hdmodel.train_config import TrainConfig, TrainingData, read_train_config
-from hdmodel.training import Trainer, train
+from hdmodel.training import StepLosses, Trainer, train
 
 CPU = torch.device("cpu")
 PALETTE = np.array([[0, 0, 0], [200, 40, 40], [40, 200, 40]], np.uint8)
@@ -226,12 +226,39 @@ def test_every_shipped_model_can_be_built(name: str) -> None:
         ({"crop": [64, 64]}, "crop has height 64, expected at most 48"),
         ({"stepz": 1}, "unknown key 'stepz', did you mean 'steps'"),
         ({"generator": {"feature_channels": 3}}, "must be 0"),
+        ({"generator": {"out_channels": 1}}, r"generator\.out_channels is 1, expected 3"),
+        ({"crop": [4, 40], "discriminator": {"scales": 3}}, "4x40 pixels, expected at least 5 per"),
+        ({"crop": [1, 1], "discriminator": {"scales": 1}}, "1x1 pixels, expected at least 2 per"),
+        ({"seed": 2**63}, "seed: input should be less than 9223372036854775808"),
+        ({"feature_matching": float("inf")}, "feature_matching: input should be a finite number"),
+        ({"optimiser": {"learning_rate": float("inf")}}, "learning_rate: input should be a finite"),
     ],
 )
 def test_wrong_settings_are_named(changes: dict[str, object], message: str) -> None:
     plain = config().to_plain() | changes
     with pytest.raises(ConfigError, match=rf"run\.yaml: .*{message}"):
         TrainConfig.parse(plain, origin="run.yaml")
+
+
+@pytest.mark.parametrize("layers", [1, 2, 5])
+@pytest.mark.parametrize(("scales", "side"), [(1, 2), (3, 5), (6, 33)])
+def test_the_smallest_crops_allowed_can_be_judged(scales: int, side: int, layers: int) -> None:
+    shape = DiscriminatorConfig(base_channels=2, layers=layers, scales=scales)
+    trainer = Trainer(config(discriminator=shape, crop=(side, side)), device=CPU)
+    batch = RandomCrops(Squares(), crop=(side, side), batch=1, seed=0).batch(0, device=CPU)
+    assert trainer.update(batch, learning_rate=1e-3).discriminator.total.isfinite()
+
+
+def test_progress_is_told_every_update(tmp_path: Path) -> None:
+    told: list[tuple[int, bool]] = []
+
+    def show(step: int, losses: StepLosses | None) -> None:
+        told.append((step, losses is not None))
+
+    keys = {"taxonomy": TAXONOMY, "palette": PALETTE, "out": tmp_path / "run", "device": CPU}
+    train(config(steps=2), Squares(), **keys, progress=show)
+    train(config(steps=4), Squares(), **keys, progress=show)
+    assert told == [(0, False), (1, True), (2, True), (2, False), (3, True), (4, True)]
 
 
 def test_untrained_checkpoints_depend_on_the_seed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`hdsynth train`: from a shipped model to a checkpoint, and what it refuses."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,12 @@ from click.testing import CliRunner
 
 from hdmodel.checkpoint import load_generator, read_checkpoint_config
 from hdmodel.errors import ConfigError
+from hdmodel.losses import DiscriminatorLosses, GeneratorLosses
 from hdmodel.train_config import TrainingData
+from hdmodel.training import StepLosses
+from hdsynth import training_progress
 from hdsynth.commands.train import train
+from hdsynth.training_progress import training_bar
 from hdsynth.training_scenes import open_training_scenes
 from pipeline.errors import DatasetError
 from pipeline.sample_world import draw_scene, write_dataset
@@ -65,3 +70,36 @@ def test_a_dataset_without_photos_cannot_be_trained_on(tmp_path: Path) -> None:
     data = TrainingData(format="cityscapes", root=str(tmp_path / "data"), size=(64, 128))
     with pytest.raises(DatasetError, match="no photos"):
         open_training_scenes(data, seed=0)
+
+
+def losses(value: float) -> StepLosses:
+    scalar = torch.tensor(value)
+    return StepLosses(
+        GeneratorLosses(scalar, 2 * scalar),
+        DiscriminatorLosses(4 * scalar, 5 * scalar),
+    )
+
+
+def test_a_terminal_gets_a_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for key, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("COLUMNS", "80")):
+        monkeypatch.setenv(key, value)
+    clock = iter([0.0, 10.0, 10.2, 14.0])
+    monkeypatch.setattr(training_progress, "monotonic", lambda: next(clock))
+    with training_bar(8) as progress:
+        assert progress is not None
+        progress(5, None)  # goes on from step 5
+        progress(6, losses(9.0))  # too soon to be shown
+        progress(7, losses(1.0))
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    assert "5/8" in shown
+    assert "7/8 2.00 s/step adv 1.00 feat 2.00 D 4.00/5.00 left" in shown
+    assert "9.00" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_without_a_terminal_there_is_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    with training_bar(8) as progress:
+        assert progress is None

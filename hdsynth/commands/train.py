@@ -74,6 +74,7 @@ def run_training(config: "TrainConfig", *, out: Path, device: str = "auto") -> P
     Raises:
         HdsynthError: Something the configuration names cannot be used.
     """
+    from hdsynth.training_progress import training_bar
     from hdsynth.training_scenes import open_training_scenes
     from pipeline.checkpoints import taxonomy_record
 
@@ -87,11 +88,14 @@ def run_training(config: "TrainConfig", *, out: Path, device: str = "auto") -> P
     from pipeline.devices import candidate_devices
 
     generator = config.generator.model_copy(update={"num_classes": taxonomy.num_classes})
-    return train_generator(
-        config.model_copy(update={"generator": generator}),
-        samples,
-        taxonomy=taxonomy_record(taxonomy),
-        palette=taxonomy.colors,
-        out=out,
-        device=torch.device(candidate_devices(device)[0]),
-    )
+    where = torch.device(candidate_devices(device)[0])
+    with training_bar(config.steps) as progress:
+        return train_generator(
+            config.model_copy(update={"generator": generator}),
+            samples,
+            taxonomy=taxonomy_record(taxonomy),
+            palette=taxonomy.colors,
+            out=out,
+            device=where,
+            progress=progress,
+        )
