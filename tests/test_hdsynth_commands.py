@@ -1,5 +1,6 @@
 """The commands that draw, list and import."""
 
+import re
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ import configs
 from hdsynth.cli import main
 from hdsynth.commands.options import SIZE
 from hdsynth.commands.targets import new_folder
+from pipeline.config import RenderConfig
 from pipeline.errors import OutputError
 
 SHIPPED = Path(configs.__file__).parent
@@ -199,3 +201,16 @@ def test_seeds_are_bounded(command: str, tmp_path: Path) -> None:
     arguments[-1] = str(2**63 - 1)
     assert CliRunner().invoke(main, arguments).exit_code == 0
     assert target.is_dir()
+
+
+def test_the_job_template_has_every_key() -> None:
+    text = (SHIPPED / "jobs" / "cityscapes.yaml").read_text("utf-8")
+    plain = RenderConfig.parse(yaml.safe_load(text), origin="template")
+    # What is commented out is YAML too, with the keys that remain.
+    lines = [re.sub(r"^( *)# (?=[a-z_]+: )", r"\1", line) for line in text.splitlines()[2:]]
+    full = yaml.safe_load("\n".join(line for line in lines if not line.startswith("samples")))
+    whole = RenderConfig.parse(full, origin="template")
+    assert whole.variants_per_scene == 4
+    assert set(full) | {"samples"} == set(RenderConfig.model_fields)
+    for key in ("dataset", "recompose", "generator", "output"):
+        assert set(full[key]) == set(type(getattr(plain, key)).model_fields)
