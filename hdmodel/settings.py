@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
 
 from hdmodel.errors import ConfigError
 
@@ -129,7 +128,9 @@ def _explain(
     return f"{origin}: " + "; ".join(dict.fromkeys(messages))
 
 
-def _keys(problem: ErrorDetails, data: Mapping[str, Any]) -> tuple[tuple[int | str, ...], bool]:
+def _keys(
+    problem: Mapping[str, Any], data: Mapping[str, Any]
+) -> tuple[tuple[int | str, ...], bool]:
     """The keys of a problem's location, and whether it is a whole branch of a union.
 
     The location also names branches: what is neither in the data nor the key that is missing.

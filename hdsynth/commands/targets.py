@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.targets import check_new
-
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
@@ -18,6 +16,8 @@ def new_folder(target: Path) -> Iterator[Path]:
     Raises:
         OutputError: The target exists and is not an empty folder.
     """
+    from pipeline.targets import check_new
+
     check_new(target)
     target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
