@@ -15,8 +15,9 @@ from pipeline.scene import INSTANCES_PER_CLASS
 
 GIB = 2**30
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2}
-PROCESS_BYTES = 600 << 20
-"""What a worker process takes before any work: interpreter, torch, Beam."""
+PROCESS_BYTES = 960 << 20
+"""What a worker process takes before any work (interpreter, torch, Beam), and the spare memory
+that its tuned allocator keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ def _memory(job: PreparedJob) -> int:
 def _live_channels(network: GeneratorConfig) -> int:
     """Full-resolution channels alive at the network's widest moment, its first layer.
 
-    The conditioning, its padded copy, and input, output and padded copy of the first layer's
-    normalisation.
+    The conditioning, its padded copy and the convolution's reordered copy of that; input, output
+    and padded copy of the first layer's normalisation.
     """
-    return 2 * network.in_channels + 4 * network.base_channels
+    return 3 * network.in_channels + 4 * network.base_channels
