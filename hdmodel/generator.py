@@ -68,7 +68,7 @@ class Enhancer(nn.Module):
         return features_BCHW
 
 
-class Generator(nn.Module):
+class Generator(nn.Module, ABC):
     """What both architectures share: casting, padding to a multiple, cropping back."""
 
     trunk: Trunk
@@ -104,9 +104,9 @@ class Generator(nn.Module):
         )
         return self.render(x_BCHW)[..., :height, :width]
 
+    @abstractmethod
     def render(self, x_BCHW: Tensor) -> Tensor:
         """The network itself, on sizes that are multiples of `config.size_multiple`."""
-        raise NotImplementedError
 
 
 class GlobalGenerator(Generator):
