@@ -3,6 +3,8 @@
 Shapes: B batch, C channels, H height, W width.
 """
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor, nn
 
 from hdmodel.architecture import GeneratorConfig
