@@ -188,6 +188,7 @@ def render(
         # Beam's threads may wait for ever for a worker that died.
         os._exit(2)
     report(summary)
+    click.echo(f"next: hdsynth preview {summary.out} --to {summary.out}-preview")
     ctx.exit(1 if summary.failed else 0)
 
 
@@ -230,5 +231,3 @@ def report(summary: "RunSummary") -> None:
             f"failed: {kinds}; `hdsynth status {summary.out}` says why, "
             "--retry-failed renders them again"
         )
-    else:
-        click.echo(f"next: hdsynth preview {summary.out} --to {summary.out}-preview")
