@@ -9,6 +9,7 @@ from hdmodel.train_config import SAMPLE_WORLD, TrainingData
 from pipeline.errors import DatasetError
 from pipeline.fit import fit
 from pipeline.sources.config import DatasetConfig
+from pipeline.sources.layouts import LAYOUTS
 from pipeline.sources.opening import open_source
 from pipeline.sources.source import Source
 from pipeline.taxonomy import Taxonomy
@@ -96,12 +97,23 @@ def open_training_scenes(data: TrainingData, *, seed: int) -> "tuple[Samples, Ta
                 f"dataset.taxonomy is {data.taxonomy!r}, expected {WORLD_TAXONOMY!r}: "
                 "the sample world has no other classes"
             )
+        if data.root is not None:
+            raise ConfigError(
+                f"dataset.root is {data.root!r}, but dataset.format is {SAMPLE_WORLD!r}, which "
+                "reads no folder; for your own dataset add --set dataset.format=cityscapes, say"
+            )
         world = WorldScenes(data.scenes, size=data.size, seed=seed)
         return world, Taxonomy.load(data.taxonomy)
     if data.root is None:
         raise ConfigError(
             f"dataset.root is missing: where does the {data.format} dataset lie? "
             "(--dataset DIR or --set dataset.root=DIR)"
+        )
+    layout = LAYOUTS.get(data.format)
+    if layout is not None and layout.taxonomy not in (None, data.taxonomy):
+        raise ConfigError(
+            f"dataset.taxonomy is {data.taxonomy!r}, but the files of format {data.format!r} hold "
+            f"classes of {layout.taxonomy!r}; add --set dataset.taxonomy={layout.taxonomy}"
         )
     keys: Mapping[str, str] = {
         "root": data.root,

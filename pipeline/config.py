@@ -86,7 +86,7 @@ class RenderConfig(Settings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.samples is None) == (self.variants_per_scene is None):
-            raise ValueError("give either samples or variants_per_scene")
+            raise ValueError("give either samples or variants_per_scene (--samples N)")
         if min(self.size) < SMALLEST or max(self.size) > LARGEST:
             raise ValueError(
                 f"size: expected {SMALLEST} to {LARGEST} pixels per side, got {self.size}"

@@ -29,7 +29,8 @@ class Forecast:
     """new, or resumes with how many shards committed."""
     dataset: str
     scenes: int
-    """Source scenes that would be used."""
+    """Source scenes that would be used, also as donors."""
+    scenes_in_dataset: int
     samples: int
     shards: int
     size: tuple[int, int]
@@ -59,7 +60,7 @@ class Forecast:
         edits = ", ".join(f"{name} {count}" for name, count in sorted(self.edits.items()))
         pasted = ", ".join(f"{name} {count}" for name, count in sorted(self.pasted.items()))
         lines = [
-            ("dataset", f"{self.dataset}: {self.scenes} source scenes used"),
+            ("dataset", f"{self.dataset}: {self.scenes} of {self.scenes_in_dataset} scenes used"),
             ("output", f"{self.out} ({self.state})"),
             ("samples", f"{self.samples} of {height}x{width}, in {self.shards} shards"),
             ("edits", f"{edits or 'none'}; {self.unedited} samples are not edited"),
@@ -107,6 +108,7 @@ def forecast(config: RenderConfig) -> Forecast:
         state=state,
         dataset=f"{config.dataset.root} ({config.dataset.format})",
         scenes=len(records),
+        scenes_in_dataset=len(job.scenes),
         samples=job.samples,
         shards=job.shards,
         size=config.size,

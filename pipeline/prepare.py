@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hdmodel.checkpoint import generator_hash
+from hdmodel.checkpoint import generator_hash, read_checkpoint_config
 from pipeline.checkpoints import bundled_checkpoint, choose_checkpoint
 from pipeline.config import RenderConfig, fingerprint
 from pipeline.errors import DatasetError, OutputError
@@ -73,6 +73,8 @@ def prepare(config: RenderConfig) -> PreparedJob:
             "generator: the bundled demo checkpoint, trained on the procedural sample world; "
             "photos will look like that world, not like your dataset (see --generator)"
         )
+    elif "initialised" in read_checkpoint_config(checkpoint).training:
+        log.warning("generator: %s is untrained, its photos will be noise", checkpoint)
     names = [scene.name for scene in source.scenes]
     order = sample_generator(config.seed, 0, stream=ORDER_STREAM).permutation(len(names))
     scenes = tuple(names[position] for position in order)
@@ -160,7 +162,15 @@ def index_scenes(job: PreparedJob) -> list[SceneRecord]:
     if sizes != {job.config.size}:
         shown = ", ".join(f"{height}x{width}" for height, width in sorted(sizes)[:MESSAGES_SHOWN])
         height, width = job.config.size
-        log.info("scenes of %s are brought to %dx%d by %s", shown, height, width, job.config.fit)
+        stretched = job.config.fit == "resize" and any(h * width != w * height for h, w in sizes)
+        log.info(
+            "scenes of %s are brought to %dx%d by %s%s",
+            shown,
+            height,
+            width,
+            job.config.fit,
+            ", which changes their aspect ratio (see --fit)" if stretched else "",
+        )
     if not any(len(record.ids) for record in records):
         log.warning(
             "no scene has single objects, so none can be dropped, moved or pasted "

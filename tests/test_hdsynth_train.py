@@ -103,3 +103,14 @@ def test_without_a_terminal_there_is_no_bar(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     with training_bar(8) as progress:
         assert progress is None
+
+
+def test_a_folder_that_would_not_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"which reads no folder.*dataset\.format=cityscapes"):
+        open_training_scenes(TrainingData(root=str(tmp_path)), seed=0)
+
+
+def test_classes_of_another_format_are_refused(tmp_path: Path) -> None:
+    data = TrainingData(format="camvid", root=str(tmp_path), taxonomy="cityscapes")
+    with pytest.raises(ConfigError, match=r"add --set dataset\.taxonomy=camvid"):
+        open_training_scenes(data, seed=0)

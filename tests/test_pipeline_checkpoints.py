@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from hdmodel.architecture import GeneratorConfig
 from hdmodel.checkpoint import read_checkpoint_config
+from hdmodel.initialise import init_checkpoint
 from pipeline.checkpoints import bundled_checkpoint, choose_checkpoint, taxonomy_record
 from pipeline.errors import TaxonomyError
 from pipeline.prepare import prepare
@@ -27,6 +29,21 @@ def test_the_bundled_checkpoint_is_named_in_plain_words(
     with caplog.at_level(logging.INFO, logger="hdsynth.render"):
         prepare(job(world, tmp_path, tmp_path / "out", generator={"checkpoint": None}))
     assert "bundled demo checkpoint" in caplog.text
+
+
+def test_an_untrained_generator_is_called_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = write_cityscapes(tmp_path / "world")
+    untrained = init_checkpoint(
+        GeneratorConfig(base_channels=4, downsamplings=2, blocks=1),
+        taxonomy=taxonomy_record(Taxonomy.load("cityscapes")),
+        seed=0,
+        to=tmp_path / "untrained",
+    )
+    with caplog.at_level(logging.WARNING, logger="hdsynth.render"):
+        prepare(job(world, untrained, tmp_path / "out"))
+    assert "is untrained, its photos will be noise" in caplog.text
 
 
 def test_other_taxonomies_need_a_generator() -> None:
