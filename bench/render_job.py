@@ -11,7 +11,7 @@ from pathlib import Path
 from time import perf_counter
 
 from pipeline.checkpoints import bundled_checkpoint
-from pipeline.config import GeneratorSettings, OutputConfig, RenderConfig
+from pipeline.config import GeneratorSettings, OutputConfig, RenderConfig, photos_per_batch
 from pipeline.devices import candidate_devices
 from pipeline.handler import GeneratorHandler, render_maps
 from pipeline.run import render
@@ -52,7 +52,7 @@ def main() -> None:
         ).load_model()
         store = Store(out / "data.zarr")
         label, instance = store.label[:], store.instance[:]
-        batch = min(8, max(1, config.generator.batch_pixels // (height * width)))
+        batch = min(8, photos_per_batch(config.generator.batch_pixels, config.size))
         start = perf_counter()
         for first in range(0, len(label), batch):
             part = slice(first, first + batch)

@@ -146,6 +146,12 @@ def is_url(root: str) -> bool:
     return "://" in root or "::" in root
 
 
+def photos_per_batch(batch_pixels: int, size: tuple[int, int]) -> int:
+    """How many photos of a size are rendered at a time: at least one."""
+    height, width = size
+    return max(1, batch_pixels // (height * width))
+
+
 def fingerprint(identity: Mapping[str, Any]) -> str:
     """A hash of a job's identity: equal fingerprints mean equal samples."""
     text = json.dumps(identity, sort_keys=True, default=str)

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from hdmodel.errors import ConfigError
 
@@ -43,13 +44,13 @@ class Lease:
     """A device held by this process until it ends or closes the lease."""
 
     device: str
-    descriptor: int | None
+    lock: IO[bytes] | None
     """The locked file, or None where there is nothing to share out."""
 
     def close(self) -> None:
-        """Give the device back."""
-        if self.descriptor is not None:
-            os.close(self.descriptor)
+        """Give the device back; closing again does nothing."""
+        if self.lock is not None:
+            self.lock.close()
 
 
 def lease_device(devices: Sequence[str], folder: Path | None = None) -> Lease:
@@ -72,13 +73,13 @@ def lease_device(devices: Sequence[str], folder: Path | None = None) -> Lease:
     for turn in range(MAX_PROCESSES_PER_DEVICE):
         for device in devices:
             path = folder / f"{device.replace(':', '-')}.{turn}.lock"
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            lock = path.open("ab")
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                os.close(descriptor)
+                lock.close()
                 continue
-            return Lease(device, descriptor)
+            return Lease(device, lock)
     raise ConfigError(
         f"no free device: each of {', '.join(devices)} is used by "
         f"{MAX_PROCESSES_PER_DEVICE} processes"

@@ -7,7 +7,7 @@ from typing import Any
 from hdmodel.architecture import GeneratorConfig
 from hdmodel.checkpoint import read_checkpoint_config
 from pipeline.compose import CACHE_BYTES
-from pipeline.config import RenderConfig
+from pipeline.config import RenderConfig, photos_per_batch
 from pipeline.devices import candidate_devices
 from pipeline.prepare import PreparedJob, index_scenes, make_plan, prepare
 from pipeline.program import Paste
@@ -125,9 +125,8 @@ def forecast(config: RenderConfig) -> Forecast:
 
 
 def _batch(config: RenderConfig) -> int:
-    height, width = config.size
-    fitting = config.generator.batch_pixels // (height * width)
-    return max(1, min(fitting, config.output.shard_size))
+    fitting = photos_per_batch(config.generator.batch_pixels, config.size)
+    return min(fitting, config.output.shard_size)
 
 
 def _sample_bytes(job: PreparedJob) -> int:

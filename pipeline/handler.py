@@ -21,6 +21,7 @@ from hdmodel.allocator import tune_allocator
 from hdmodel.checkpoint import load_generator
 from hdmodel.conditioning import condition
 from pipeline.compose import ComposedShard
+from pipeline.config import photos_per_batch
 from pipeline.devices import Lease, candidate_devices, lease_device
 from pipeline.manifest import FAILED
 from pipeline.scene import Photo
@@ -129,7 +130,7 @@ def render_shard(
     samples, height, width = composed.label.shape
     photo = np.zeros((samples, height, width, 3), np.uint8)
     todo = [i for i, record in enumerate(composed.records) if record.status != FAILED]
-    size = max(1, batch_pixels // (height * width))
+    size = photos_per_batch(batch_pixels, (height, width))
     for start in range(0, len(todo), size):
         for positions, result, seconds in _render_robustly(
             todo[start : start + size], composed, model

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,8 +125,7 @@ def index_scenes(job: PreparedJob) -> list[SceneRecord]:
     Raises:
         DatasetError: Files are unreadable or do not fit; the message names the first few.
     """
-    names = job.scenes[: min(job.samples, len(job.scenes))]
-
+    names = job.scenes[: job.samples]
     warnings: list[str] = []
     sizes: set[tuple[int, int]] = set()
 
@@ -155,6 +154,18 @@ def index_scenes(job: PreparedJob) -> list[SceneRecord]:
             advance(done)
     if errors:
         raise DatasetError(_first(errors))
+    _say_what_is_doubtful(job, records, sizes=sizes, warnings=warnings)
+    return records
+
+
+def _say_what_is_doubtful(
+    job: PreparedJob,
+    records: Sequence[SceneRecord],
+    *,
+    sizes: Collection[tuple[int, int]],
+    warnings: Collection[str],
+) -> None:
+    """Log what the user may not have meant: nothing is left out or changed silently."""
     if warnings:
         log.warning("%s", _first(sorted(warnings)))
     if orphans := job.source.orphans:
@@ -176,7 +187,6 @@ def index_scenes(job: PreparedJob) -> list[SceneRecord]:
             "no scene has single objects, so none can be dropped, moved or pasted "
             "(--instances components finds them where there are no instance maps)"
         )
-    return records
 
 
 def _first(messages: Sequence[str]) -> str:

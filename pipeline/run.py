@@ -37,7 +37,7 @@ def render(
 
     Args:
         config: The job.
-        overwrite: Delete what an earlier job left in the output folder, whatever it was.
+        overwrite: Delete what an earlier job left in the output folder, and start again.
         retry_failed: Also render again the shards that hold failed samples.
         beam_options: Options for Beam; with a `--runner` among them that runner is used.
 

@@ -1,6 +1,4 @@
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ from pipeline.config import fingerprint
 from pipeline.errors import OutputError
 from pipeline.lock import locked
 from pipeline.output import OutputFolder
+from tests.processes import another_process
 
 IDENTITY = {"samples": 4, "generator": {"dtype": "float32"}, "size": (8, 8)}
 
@@ -78,22 +77,16 @@ def test_unwritable_places_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
 def test_only_one_process_holds_the_lock(tmp_path: Path) -> None:
     out = OutputFolder(tmp_path)
     code = (
-        "import sys; from pathlib import Path; from pipeline.lock import locked\n"
+        "from pathlib import Path; from pipeline.lock import locked\n"
         f"with locked(Path({str(tmp_path)!r})):\n"
         "    print('held', flush=True); sys.stdin.read()"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parent.parent,
-    ) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline().strip() == "held"
-        with pytest.raises(OutputError, match=f"process {other.pid}"), locked(out.root):
-            pytest.fail("two processes held the lock")
-        other.kill()
+    with (
+        another_process(code, says="held") as other,
+        pytest.raises(OutputError, match=f"process {other.pid}"),
+        locked(out.root),
+    ):
+        pytest.fail("two processes held the lock")
     with locked(out.root):
         pass
 
