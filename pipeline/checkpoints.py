@@ -4,7 +4,6 @@ from pathlib import Path
 
 import configs
 from hdmodel.checkpoint import TaxonomyRecord, read_checkpoint_config
-from hdmodel.errors import CheckpointError
 from pipeline.errors import TaxonomyError
 from pipeline.taxonomy import Taxonomy
 
@@ -39,11 +38,6 @@ def choose_checkpoint(asked: Path | None, taxonomy: Taxonomy) -> Path:
     """
     checkpoint = asked or bundled_checkpoint()
     config = read_checkpoint_config(checkpoint)
-    if config.generator.feature_channels:
-        raise CheckpointError(
-            f"{checkpoint}: the generator reads {config.generator.feature_channels} feature "
-            "channels, which render does not make yet; expected one without features"
-        )
     record = config.taxonomy
     if record.fingerprint == taxonomy.fingerprint:
         return checkpoint

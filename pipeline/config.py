@@ -13,6 +13,7 @@ from hdmodel.settings import Settings, override, read_yaml
 from pipeline.fit import FitMode
 from pipeline.policy import Policy
 from pipeline.sources import DatasetConfig
+from pipeline.style import StyleConfig
 
 SMALLEST, LARGEST = 16, 16384
 
@@ -79,6 +80,9 @@ class RenderConfig(Settings):
     seed: int = Field(default=0, ge=0, lt=2**63)
     recompose: RecomposeConfig = RecomposeConfig()
     generator: GeneratorSettings = GeneratorSettings()
+    style: StyleConfig | None = None
+    """How objects look: source, random or mean, and modes for single classes. By default random if
+    the generator reads features; others cannot be told."""
     output: OutputConfig
     workers: int = Field(default=1, ge=1, le=1024)
     """Worker processes on this machine; ignored by runners that bring their own."""
@@ -108,6 +112,8 @@ class RenderConfig(Settings):
             ConfigError: The result is not a valid job.
         """
         data = read_yaml(path) if path else {}
+        if isinstance(data.get("style"), str):  # so that options can set keys beside it
+            data = {**data, "style": {"mode": data["style"]}}
         merged = override(_merge(data, options), assignments)
         return cls.parse(merged, origin=str(path) if path else "command line")
 
@@ -130,11 +136,11 @@ class RenderConfig(Settings):
         """The part of the job that decides what the samples are; the rest may change on resume.
 
         Free to change are the number of workers, the device, resource hints and where the
-        output folder lies. Taxonomy, policy and generator are identified by what they hold, which
-        whoever prepares the job adds. Photos of the dataset are not read.
+        output folder lies. Taxonomy, policy, generator and style are identified by what they
+        hold, which whoever prepares the job adds. Whether photos may be read decides nothing.
         """
         plain = self.to_plain()
-        del plain["workers"], plain["output"]["path"], plain["recompose"]
+        del plain["workers"], plain["output"]["path"], plain["recompose"], plain["style"]
         del plain["dataset"]["taxonomy"], plain["dataset"]["photos"]
         for key in ("device", "accelerator", "checkpoint"):
             del plain["generator"][key]

@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hdmodel.architecture import GeneratorConfig
-from hdmodel.checkpoint import read_checkpoint_config
+from hdmodel.architecture import EncoderConfig, GeneratorConfig
+from hdmodel.checkpoint import ENCODER_FILE, GENERATOR_FILE, read_checkpoint_config
 from pipeline.compose import CACHE_BYTES
 from pipeline.config import RenderConfig, photos_per_batch
 from pipeline.devices import candidate_devices
@@ -15,6 +15,8 @@ from pipeline.scene import INSTANCES_PER_CLASS
 
 GIB = 2**30
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2}
+OBJECT_NUMBER_BYTES = 24
+"""Per pixel: the instance ids as int64, and the objects numbered through, twice."""
 PROCESS_BYTES = 960 << 20
 """What a worker process takes before any work (interpreter, torch, Beam), and the spare memory
 that its tuned allocator keeps."""
@@ -35,6 +37,8 @@ class Forecast:
     shards: int
     size: tuple[int, int]
     generator: str
+    style: dict[str, Any] | None
+    """How objects look: mode, and modes of classes by name; None if it cannot be told."""
     devices: list[str]
     workers: int
     batch: int
@@ -66,6 +70,7 @@ class Forecast:
             ("edits", f"{edits or 'none'}; {self.unedited} samples are not edited"),
             ("pasted", pasted or "nothing"),
             ("generator", self.generator),
+            *([("looks", self._looks())] if self.style else []),
             (
                 "devices",
                 f"{', '.join(self.devices)}, {self.workers} worker processes, "
@@ -75,6 +80,17 @@ class Forecast:
             ("memory", f"about {self.memory_bytes / GIB:.1f} GiB over all workers (estimate)"),
         ]
         return "\n".join(f"{name:<10} {text}" for name, text in lines)
+
+    def _looks(self) -> str:
+        assert self.style is not None
+        words = {
+            "source": "as in the photos that objects come from",
+            "random": "a random mode of the style bank for each object",
+            "mean": "the mean of each class in the style bank",
+        }
+        fixed = ", ".join(f"{name} {mode}" for name, mode in sorted(self.style["fixed"].items()))
+        mode = self.style["mode"]
+        return f"{mode}: {words[mode]}" + (f"; always mode {fixed}" if fixed else "")
 
 
 def forecast(config: RenderConfig) -> Forecast:
@@ -113,6 +129,7 @@ def forecast(config: RenderConfig) -> Forecast:
         shards=job.shards,
         size=config.size,
         generator=str(job.checkpoint),
+        style=None if job.config.style is None else job.config.style.to_plain(),
         devices=devices,
         workers=config.workers,
         batch=_batch(config),
@@ -138,9 +155,15 @@ def _memory(job: PreparedJob) -> int:
     config = job.config
     height, width = config.size
     pixel_bytes = BYTES_OF_DTYPE[config.generator.dtype]
-    network = read_checkpoint_config(job.checkpoint).generator
-    weights = sum(file.stat().st_size for file in job.checkpoint.glob("generator.safetensors"))
-    activations = _batch(config) * height * width * pixel_bytes * _live_channels(network)
+    checkpoint = read_checkpoint_config(job.checkpoint)
+    weights = (job.checkpoint / GENERATOR_FILE).stat().st_size
+    activations = (
+        _batch(config) * height * width * pixel_bytes * _live_channels(checkpoint.generator)
+    )
+    if job.style is not None and job.style.reads_photos and checkpoint.encoder is not None:
+        # It runs before a shard's batches, one scene at a time, in float32.
+        weights += (job.checkpoint / ENCODER_FILE).stat().st_size
+        activations = max(activations, height * width * _encoder_pixel_bytes(checkpoint.encoder))
     shard = config.output.shard_size * _sample_bytes(job)
     cache = min(CACHE_BYTES, len(job.scenes) * _sample_bytes(job))
     # A shard is in memory as it is composed, as it is rendered, and as it is compressed.
@@ -156,3 +179,12 @@ def _live_channels(network: GeneratorConfig) -> int:
     and padded copy of the first layer's normalisation.
     """
     return 3 * network.in_channels + 4 * network.base_channels
+
+
+def _encoder_pixel_bytes(encoder: EncoderConfig) -> int:
+    """Bytes per pixel at the encoder's widest moment, its first layer, in float32.
+
+    As for the generator, and the numbers of the objects over which its features are averaged.
+    """
+    channels = 3 * encoder.in_channels + 4 * encoder.base_channels
+    return BYTES_OF_DTYPE["float32"] * channels + OBJECT_NUMBER_BYTES

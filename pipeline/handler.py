@@ -20,11 +20,14 @@ from torch import Tensor, nn
 from hdmodel.allocator import tune_allocator
 from hdmodel.checkpoint import load_generator
 from hdmodel.conditioning import condition
-from pipeline.compose import ComposedShard
+from pipeline.compose import ComposedShard, SceneReader
 from pipeline.config import photos_per_batch
 from pipeline.devices import Lease, candidate_devices, lease_device
+from pipeline.errors import DatasetError
 from pipeline.manifest import FAILED
 from pipeline.scene import Photo
+from pipeline.style import Style
+from pipeline.stylist import StyleTable, Stylist, paint
 
 NAMESPACE = "hdsynth"
 
@@ -53,6 +56,8 @@ class LoadedGenerator:
     """Whether it reads the boundary map of the instances."""
     lease: Lease
     dtype: torch.dtype
+    stylist: Stylist | None = None
+    """Chooses how objects look; None for a generator that reads no features."""
 
 
 class GeneratorHandler(ModelHandler[ComposedShard, RenderedShard, LoadedGenerator]):
@@ -67,6 +72,8 @@ class GeneratorHandler(ModelHandler[ComposedShard, RenderedShard, LoadedGenerato
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         dtype: Name of the arithmetic's dtype.
         batch_pixels: Largest batch in pixels; at least one photo is rendered at a time.
+        style: How objects look; None for a generator that reads no features.
+        photos: Reads scenes with photos; only needed by a style that reads photos.
         devices: Finds the devices of a request; tests put made-up ones here.
     """
 
@@ -78,6 +85,8 @@ class GeneratorHandler(ModelHandler[ComposedShard, RenderedShard, LoadedGenerato
         device: str,
         dtype: str,
         batch_pixels: int,
+        style: Style | None = None,
+        photos: SceneReader | None = None,
         devices: Callable[[str], list[str]] = candidate_devices,
     ) -> None:
         super().__init__()
@@ -86,16 +95,21 @@ class GeneratorHandler(ModelHandler[ComposedShard, RenderedShard, LoadedGenerato
         self._device = device
         self._dtype = dtype
         self._batch_pixels = batch_pixels
+        self._style = style
+        self._photos = photos
         self._devices = devices
 
     def load_model(self) -> LoadedGenerator:
-        """Take a device and load the checkpoint onto it."""
+        """Take a device and load the checkpoint onto it, with what chooses the looks."""
         tune_allocator()
         lease = lease_device(self._devices(self._device))
         dtype: torch.dtype = getattr(torch, self._dtype)
         network = load_generator(self._checkpoint, device=lease.device, dtype=dtype)
+        stylist = None
+        if self._style is not None:
+            stylist = Stylist(self._style, self._checkpoint, read=self._photos, device=lease.device)
         model = LoadedGenerator(
-            network, self._num_classes, network.config.instance_edges, lease, dtype
+            network, self._num_classes, network.config.instance_edges, lease, dtype, stylist
         )
         weakref.finalize(model, lease.close)
         return model
@@ -129,6 +143,10 @@ def render_shard(
     """Render the samples of a shard that have maps, and note in their records how it went."""
     samples, height, width = composed.label.shape
     photo = np.zeros((samples, height, width, 3), np.uint8)
+    if model.stylist is not None:
+        for position, record in enumerate(composed.records):
+            if record.status != FAILED:
+                _dress(composed, position, model.stylist, device=model.lease.device)
     todo = [i for i, record in enumerate(composed.records) if record.status != FAILED]
     size = photos_per_batch(batch_pixels, (height, width))
     for start in range(0, len(todo), size):
@@ -137,7 +155,7 @@ def render_shard(
         ):
             for place, position in enumerate(positions):
                 record = composed.records[position]
-                record.seconds_render = seconds / len(positions)
+                record.seconds_render += seconds / len(positions)
                 record.device = str(model.lease.device)
                 record.dtype = str(model.dtype).removeprefix("torch.")
                 if isinstance(result, str):
@@ -148,13 +166,42 @@ def render_shard(
     return RenderedShard(composed, photo)
 
 
+def _dress(composed: ComposedShard, position: int, stylist: Stylist, *, device: str) -> None:
+    """Choose the looks of one sample; one without them is recorded as failed."""
+    record = composed.records[position]
+    start, read_before = perf_counter(), stylist.seconds
+    try:
+        stylist.dress(record, composed.instance[position])
+    except DatasetError as error:
+        # As for maps that cannot be read: nothing of the sample is there.
+        composed.label[position] = 0
+        composed.instance[position] = 0
+        record.instances, record.events = [], []
+        record.fail("read", str(error))
+        Metrics.counter(NAMESPACE, "samples_failed_read").inc()
+    except Exception as error:
+        if device_is_lost(device, error):
+            raise
+        record.fail("render", f"{type(error).__name__}: {error}")
+        Metrics.counter(NAMESPACE, "samples_failed_render").inc()
+    seconds_read = stylist.seconds - read_before
+    record.seconds_read += seconds_read
+    record.seconds_render += perf_counter() - start - seconds_read
+
+
 def _render_robustly(
     positions: list[int], composed: ComposedShard, model: LoadedGenerator
 ) -> Iterator[tuple[list[int], Photo | str, float]]:
     """Render a batch, in halves where it fails; yields photos or the reason, and the seconds."""
     start = perf_counter()
     try:
-        photos = render_maps(composed.label[positions], composed.instance[positions], model)
+        styles = [StyleTable.of(composed.records[i].styles) for i in positions]
+        photos = render_maps(
+            composed.label[positions],
+            composed.instance[positions],
+            model,
+            styles=styles if model.stylist is not None else None,
+        )
     except Exception as error:
         if device_is_lost(model.lease.device, error):
             raise
@@ -191,6 +238,8 @@ def render_maps(
     label: npt.NDArray[np.unsignedinteger],
     instance: npt.NDArray[np.int32],
     model: LoadedGenerator,
+    *,
+    styles: Sequence[StyleTable] | None = None,
 ) -> Photo:
     """Render photos of label and instance maps.
 
@@ -198,6 +247,7 @@ def render_maps(
         label: Class ids [B, H, W].
         instance: Instance ids [B, H, W].
         model: The generator.
+        styles: The features of each map's objects [B]; None if the generator reads none.
 
     Returns:
         RGB photos, uint8 [B, H, W, 3].
@@ -207,10 +257,12 @@ def render_maps(
     """
     device = torch.device(model.lease.device)
     with torch.inference_mode():
+        instance_BHW = torch.from_numpy(instance).to(device)
         conditioning_BCHW = condition(
             torch.from_numpy(label.astype(np.int32, copy=False)).to(device),
-            torch.from_numpy(instance).to(device) if model.instance_edges else None,
+            instance_BHW if model.instance_edges else None,
             num_classes=model.num_classes,
+            features=None if styles is None else paint(instance_BHW, styles),
             dtype=model.dtype,
         )
         photo_BCHW: Tensor = model.network(conditioning_BCHW)

@@ -11,7 +11,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import RunInference
 
 from hdmodel.allocator import tune_allocator
-from pipeline.compose import ComposedShard, SceneReader, compose_shard
+from pipeline.compose import ComposedShard, SceneReader, compose_shard, photo_reader
 from pipeline.fit import FitMode
 from pipeline.handler import NAMESPACE, GeneratorHandler, RenderedShard
 from pipeline.manifest import FAILED, commit_manifest, digest
@@ -19,6 +19,7 @@ from pipeline.output import OutputFolder
 from pipeline.plan import read_shard_plan
 from pipeline.sources import Source
 from pipeline.store import ShardArrays, Store
+from pipeline.style import Style
 from pipeline.summary import STAGES
 from pipeline.taxonomy import Taxonomy
 
@@ -38,16 +39,22 @@ class JobSpec:
     device: str
     dtype: str
     batch_pixels: int
+    style: Style | None = None
     accelerator: str | None = None
 
     def handler(self) -> GeneratorHandler:
         """The model handler of the job."""
+        photos = None
+        if self.style is not None and self.style.reads_photos:
+            photos = photo_reader(self.source, self.taxonomy, size=self.size, mode=self.fit)
         return GeneratorHandler(
             checkpoint=self.checkpoint,
             num_classes=self.taxonomy.num_classes,
             device=self.device,
             dtype=self.dtype,
             batch_pixels=self.batch_pixels,
+            style=self.style,
+            photos=photos,
         )
 
 

@@ -32,6 +32,18 @@ INSTANCE_TYPE = pa.struct(
         ("origin", pa.string()),
         ("donor", pa.string()),
         ("donor_instance", pa.int32()),
+        ("style", pa.string()),
+    ]
+)
+
+STYLE_TYPE = pa.struct(
+    [
+        ("key", pa.int32()),
+        ("class_id", pa.int32()),
+        ("choice", pa.string()),
+        ("mode", pa.int32()),
+        ("scene", pa.string()),
+        ("vector", pa.list_(pa.float32())),
     ]
 )
 
@@ -47,6 +59,7 @@ SCHEMA = pa.schema(
         ("program", pa.string()),
         ("events", pa.list_(pa.string())),
         ("instances", pa.list_(INSTANCE_TYPE)),
+        ("styles", pa.list_(STYLE_TYPE)),
         ("label_sha256", pa.string()),
         ("instance_sha256", pa.string()),
         ("photo_sha256", pa.string()),
@@ -77,6 +90,8 @@ class Record:
     events: list[str] = field(default_factory=list)
     """What the edits removed or skipped, JSON each."""
     instances: list[dict[str, Any]] = field(default_factory=list)
+    styles: list[dict[str, Any]] = field(default_factory=list)
+    """What every key of the instance map looks like; empty if the generator reads no features."""
     label_sha256: str | None = None
     instance_sha256: str | None = None
     photo_sha256: str | None = None

@@ -21,6 +21,7 @@ from pipeline.progress import progress_bar
 from pipeline.rng import sample_generator
 from pipeline.sampling import DonorTable, sample_program
 from pipeline.sources import Source, open_source
+from pipeline.style import Style, StyleConfig, check_photos, choose_style
 from pipeline.taxonomy import Taxonomy
 
 log = logging.getLogger("hdsynth.render")
@@ -36,12 +37,15 @@ class PreparedJob:
     """A job that passed all checks that need no look at the data; nothing is written yet."""
 
     config: RenderConfig
+    """With paths resolved and the style filled in."""
     out: OutputFolder
     taxonomy: Taxonomy
     source: Source
     policy: Policy
     checkpoint: Path
     generator_hash: str
+    style: Style | None
+    """How objects look; None if the generator reads no features."""
     scenes: tuple[str, ...]
     """Names of the source scenes in the order in which they take turns."""
     samples: int
@@ -79,6 +83,11 @@ def prepare(config: RenderConfig) -> PreparedJob:
     order = sample_generator(config.seed, 0, stream=ORDER_STREAM).permutation(len(names))
     scenes = tuple(names[position] for position in order)
     samples = config.samples or len(scenes) * (config.variants_per_scene or 1)
+    style = choose_style(config.style, checkpoint, taxonomy=taxonomy, seed=config.seed)
+    if style is not None:
+        config = config.model_copy(update={"style": config.style or StyleConfig()})
+        if style.reads_photos:
+            check_photos(source, scenes[:samples], photos=config.dataset.photos)
     generator = generator_hash(checkpoint)
     identity = {
         **config.identity(),
@@ -88,6 +97,8 @@ def prepare(config: RenderConfig) -> PreparedJob:
         "generator_hash": generator,
         "dataset_scenes": fingerprint({"names": names}),
     }
+    if style is not None:
+        identity["style"] = style.identity()
     return PreparedJob(
         config=config,
         out=out,
@@ -96,6 +107,7 @@ def prepare(config: RenderConfig) -> PreparedJob:
         policy=policy,
         checkpoint=checkpoint,
         generator_hash=generator,
+        style=style,
         scenes=scenes,
         samples=samples,
         identity=identity,

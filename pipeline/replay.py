@@ -6,27 +6,32 @@ Shape legend: H x W pixels.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hdmodel.checkpoint import generator_hash
+from hdmodel.checkpoint import generator_hash, read_checkpoint_config
+from hdmodel.errors import CheckpointError
 from pipeline.checkpoints import choose_checkpoint
-from pipeline.compose import SceneReader, compose_sample
+from pipeline.compose import SceneReader, compose_sample, instance_row, photo_reader
 from pipeline.config import RenderConfig
 from pipeline.errors import DatasetError, OutputError
 from pipeline.images import write_map, write_photo
-from pipeline.manifest import FAILED, digest, read_manifest
+from pipeline.manifest import FAILED, Record, digest, read_manifest
 from pipeline.output import OutputFolder
 from pipeline.plan import PlanRow, count_samples, read_shard_plan
 from pipeline.recompose import Recomposed
 from pipeline.scene import INSTANCES_PER_CLASS, Photo, Scene
 from pipeline.sources import open_source
 from pipeline.store import Store
+from pipeline.style import choose_style
 from pipeline.targets import check_new
 from pipeline.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    from pipeline.stylist import Stylist
 
 MAX_PNG_VALUE = 65535
 
@@ -87,8 +92,10 @@ class Replayer:
         self.taxonomy = self.folder.read_taxonomy()
         # The run's own copy: its file may be gone, and a shipped one may have changed since.
         taxonomy = {"taxonomy": str(self.folder.taxonomy)}
-        source = open_source(self.config.dataset.model_copy(update=taxonomy))
-        self._read = SceneReader(source, self.taxonomy, size=self.config.size, mode=self.config.fit)
+        self._source = open_source(self.config.dataset.model_copy(update=taxonomy))
+        self._read = SceneReader(
+            self._source, self.taxonomy, size=self.config.size, mode=self.config.fit
+        )
 
     def source(self, scene: str) -> Scene:
         """A source scene's maps, fitted to the size of the run.
@@ -105,6 +112,12 @@ class Replayer:
             DatasetError: A file of the scene, or of a donor, cannot be used.
         """
         return compose_sample(row, self._read, self.taxonomy)
+
+    def photos(self) -> SceneReader:
+        """A reader of the source scenes with their photos."""
+        return photo_reader(
+            self._source, self.taxonomy, size=self.config.size, mode=self.config.fit
+        )
 
 
 def replay(
@@ -156,7 +169,7 @@ def replay(
     maps = _compare_maps(replayer, record, made)
     rendered, comparison, error = None, None, None
     if photo:
-        rendered, comparison, error = _render(replayer, record, made.scene, device=device)
+        rendered, comparison, error = _render(replayer, record, made, device=device)
     _write_texts(to, files)
     names = [*files, *write_pictures(to, source, made, rendered, replayer.taxonomy)]
     return ReplayReport(
@@ -249,13 +262,27 @@ def stored_pixels(store: Store, name: str, index: int) -> npt.NDArray[Any] | Non
 
 
 def _render(
-    replayer: Replayer, record: dict[str, Any], scene: Scene, *, device: str | None
+    replayer: Replayer, record: dict[str, Any], made: Recomposed, *, device: str | None
 ) -> tuple[Photo | None, PhotoComparison | None, str | None]:
     """The photo, how it compares with the recorded one if there is one, or what fails."""
     from pipeline.handler import GeneratorHandler, render_maps
+    from pipeline.stylist import StyleTable
 
     settings = replayer.config.generator
     checkpoint = choose_checkpoint(settings.checkpoint, replayer.taxonomy)
+    # Samples that failed early have no looks in their record, older outputs no such column.
+    rows = record.get("styles") or []
+    features = read_checkpoint_config(checkpoint).generator.feature_channels
+    if rows and len(rows[0]["vector"]) != features:
+        raise CheckpointError(
+            f"{checkpoint}: the generator reads {features} feature channels, "
+            f"expected {len(rows[0]['vector'])} as in the run"
+        )
+    choosing = None
+    if not rows:
+        choosing = choose_style(
+            replayer.config.style, checkpoint, taxonomy=replayer.taxonomy, seed=replayer.config.seed
+        )
     same = generator_hash(checkpoint) == replayer.record["identity"].get("generator_hash")
     handler = GeneratorHandler(
         checkpoint=checkpoint,
@@ -263,13 +290,26 @@ def _render(
         device=device or settings.device,
         dtype=settings.dtype,
         batch_pixels=settings.batch_pixels,
+        style=choosing,
+        photos=replayer.photos(),
     )
     model = handler.load_model()
+    scene = made.scene
     try:
-        photo: Photo = render_maps(scene.label[None], scene.instance[None], model)[0]
+        if model.stylist is not None:
+            rows = _choose_styles(model.stylist, record, made)
+        photo: Photo = render_maps(
+            scene.label[None],
+            scene.instance[None],
+            model,
+            styles=[StyleTable.of(rows)] if rows else None,
+        )[0]
     except Exception as error:
-        if record["error_kind"] != "render":
+        # What failed in the run may fail again: that is the answer then, and not an error.
+        if record["status"] != FAILED:
             raise
+        if isinstance(error, DatasetError):
+            return None, None, f"read: {error}"
         return None, None, f"render: {type(error).__name__}: {error}"
     finally:
         model.lease.close()
@@ -287,6 +327,26 @@ def _render(
         same_generator=same,
     )
     return photo, comparison, None
+
+
+def _choose_styles(
+    stylist: "Stylist", record: dict[str, Any], made: Recomposed
+) -> list[dict[str, Any]]:
+    """The rows of `styles` that the run would have recorded.
+
+    Raises:
+        DatasetError: A photo that is needed is missing or cannot be read.
+    """
+    again = Record(
+        index=record["index"],
+        shard=record["shard"],
+        scene=record["scene"],
+        variant=record["variant"],
+        program=record["program"],
+        instances=[instance_row(item) for item in made.instances],
+    )
+    stylist.dress(again, made.scene.instance)
+    return again.styles
 
 
 def _write_texts(to: Path, files: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import yaml
 
-from hdmodel.checkpoint import load_generator
+from hdmodel.checkpoint import load_encoder, load_generator
 from pipeline.atomic import write_atomically
 from pipeline.config import RenderConfig, fingerprint
 from pipeline.devices import candidate_devices
@@ -49,7 +49,10 @@ def render(
     job = prepare(config)
     if engine.runner is None:
         candidate_devices(config.generator.device)
-        load_generator(job.checkpoint)  # a checkpoint that does not load fails here, not on workers
+        # A checkpoint that does not load fails here, not on workers.
+        load_generator(job.checkpoint)
+        if job.style is not None and job.style.reads_photos:
+            load_encoder(job.checkpoint)
     job.out.check_target(overwrite=overwrite)
     resume = job.out.exists() and not overwrite
     if resume:
@@ -150,6 +153,7 @@ def job_spec(job: PreparedJob) -> JobSpec:
         device=config.generator.device,
         dtype=config.generator.dtype,
         batch_pixels=config.generator.batch_pixels,
+        style=job.style,
         accelerator=config.generator.accelerator,
     )
 

@@ -54,6 +54,9 @@ def test_options_win_over_the_file_and_set_over_both(tmp_path: Path) -> None:
         (JOB.replace("output: {path: out}", ""), "missing key 'output'"),
         (JOB + "fit: squeeze", "fit.*squeeze"),
         (JOB + "recompose: {policy: {edits: [3, 1]}}", "edits"),
+        (JOB + "style: rndom", r"style\.mode: input should be 'source', 'random' or 'mean'.*rndom"),
+        (JOB + "style: {mode: mean, fixt: {car: 1}}", "'style.fixt', did you mean 'fixed'"),
+        (JOB + "style: {fixed: {car: -1}}", r"style\.fixed\.car.*greater.*got -1"),
         ("- a\n- b", "expected a mapping"),
         ("a: [", "not valid YAML"),
     ],
@@ -62,6 +65,19 @@ def test_mistakes_are_named_with_their_file(tmp_path: Path, text: str, message: 
     with pytest.raises(ConfigError, match=message) as caught:
         load(tmp_path, text)
     assert str(caught.value).startswith(str(tmp_path / "job.yaml"))
+
+
+def test_a_style_is_a_word_or_a_group_of_keys(tmp_path: Path) -> None:
+    assert load(tmp_path).style is None
+    short, long = load(tmp_path, JOB + "style: mean"), load(tmp_path, JOB + "style: {mode: mean}")
+    assert short.style == long.style
+    fixed = load(tmp_path, JOB + "style: mean", "style.fixed.car=3").style
+    assert fixed is not None
+    assert (fixed.mode, fixed.fixed) == ("mean", {"car": 3})
+    alone = load(tmp_path, JOB, "style.fixed.car=3", style={"mode": "source"}).style
+    assert alone is not None
+    assert (alone.mode, alone.fixed) == ("source", {"car": 3})
+    assert load(tmp_path, JOB, "style=source").style == load(tmp_path, JOB + "style: source").style
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

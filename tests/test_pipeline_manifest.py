@@ -20,7 +20,12 @@ def test_a_manifest_survives_the_file(tmp_path: Path) -> None:
     one.instances = [
         {"id": 26001, "class_id": 26, "class_name": "car", "top": 1, "left": 2, "bottom": 3,
          "right": 4, "area": 4, "visible_fraction": 0.5, "origin": "pasted", "donor": "t",
-         "donor_instance": 26007}
+         "donor_instance": 26007, "style": "donor"}
+    ]  # fmt: skip
+    one.styles = [
+        {"key": 23, "class_id": 23, "choice": "source", "mode": None, "scene": "s",
+         "vector": [0.5, float(np.float32(0.1))]},
+        {"key": 26001, "class_id": 26, "choice": "mode", "mode": 3, "scene": None, "vector": []},
     ]  # fmt: skip
     two = record(4)
     two.fail("render", "no luck")
@@ -28,6 +33,8 @@ def test_a_manifest_survives_the_file(tmp_path: Path) -> None:
     rows = pq.read_table(tmp_path / "shard-00000.parquet").to_pylist()
     assert rows == read_manifest(tmp_path / "shard-00000.parquet")
     assert rows[0]["instances"] == one.instances
+    assert rows[0]["styles"] == one.styles
+    assert rows[1]["styles"] == []
     assert rows[0]["status"] == "ok"
     assert (rows[1]["status"], rows[1]["error_kind"], rows[1]["error"]) == (
         "failed", "render", "no luck",

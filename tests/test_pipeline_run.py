@@ -167,9 +167,9 @@ from pipeline import handler
 from pipeline.run import render
 import time
 original = handler.render_maps
-def slow(*args):
+def slow(*args, **options):
     time.sleep(0.15)
-    return original(*args)
+    return original(*args, **options)
 handler.render_maps = slow
 world, checkpoint, out = map(Path, sys.argv[1:])
 render(job(world, checkpoint, out, generator={"batch_pixels": 1}))

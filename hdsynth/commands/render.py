@@ -26,6 +26,7 @@ KEYS = {
     "instances": "dataset.instances",
     "generator": "generator.checkpoint",
     "device": "generator.device",
+    "style": "style.mode",
     "policy": "recompose.policy",
     "samples": "samples",
     "size": "size",
@@ -80,6 +81,13 @@ def job_options(command: Callable[..., None]) -> Callable[..., None]:
             "--device",
             metavar="auto|cpu|cuda",
             help="Where to render; auto takes CUDA devices where there are any.",
+        ),
+        click.option(
+            "--style",
+            metavar="source|random|mean",
+            help="How objects look, where the generator reads features: as in the photos they come "
+            "from, a random mode of its style bank each, or the mean of their class. "
+            "--set style.fixed.car=3 sets the mode of a class.",
         ),
         click.option("--policy", metavar="P", help="Edits to make: light, none, or a policy file."),
         click.option("--samples", metavar="N", type=int, help="How many samples to make."),
