@@ -95,8 +95,6 @@ def choose_style(
         ConfigError: The generator reads no features, or there is no such class or mode.
         CheckpointError: The encoder or the style bank that the style needs is missing or damaged.
     """
-    from hdmodel.styles import has_styles, load_styles
-
     config = read_checkpoint_config(checkpoint)
     if not config.generator.feature_channels:
         if asked is not None:
@@ -105,6 +103,8 @@ def choose_style(
                 "its photos cannot be told how to look; leave style out"
             )
         return None
+    from hdmodel.styles import has_styles, load_styles
+
     asked = asked or StyleConfig()
     if asked.mode == "source":
         _check_encoder(config, checkpoint)

@@ -88,8 +88,6 @@ class Stylist:
     def __init__(
         self, style: Style, checkpoint: Path, *, read: SceneReader | None, device: str
     ) -> None:
-        from hdmodel.styles import load_styles
-
         self._style = style
         self._read = read
         self._device = torch.device(device)
@@ -98,6 +96,8 @@ class Stylist:
             self._encoder = load_encoder(checkpoint, device=device, dtype=torch.float32)
         self._bank: StyleBank | None = None
         if style.bank_sha256 is not None:
+            from hdmodel.styles import load_styles
+
             self._bank = load_styles(checkpoint)
             if self._bank.sha256 != style.bank_sha256:
                 raise CheckpointError(
