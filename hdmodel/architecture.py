@@ -10,10 +10,14 @@ PHOTO_CHANNELS = 3
 
 
 class GeneratorConfig(Settings):
-    """The shape of a generator (paper, section 3.2 and appendix)."""
+    """The shape of a generator: the paper's (section 3.2, appendix), or one it is compared with.
 
-    architecture: Literal["global", "local"] = "global"
-    """`global` is G1 alone; `local` adds enhancers that each double the resolution."""
+    With 64 base channels each has the widths that were published; `local` with 32.
+    """
+
+    architecture: Literal["global", "local", "unet", "crn"] = "global"
+    """`global` is G1 alone; `local` adds enhancers that each double the resolution; `unet` is the
+    U-Net of pix2pix; `crn` is the cascaded refinement network."""
     num_classes: PositiveInt = 35
     """Channels of the one-hot label map; comes from the taxonomy."""
     instance_edges: bool = True
@@ -22,11 +26,14 @@ class GeneratorConfig(Settings):
     """Channels of the encoder's features in the input; 0 without an encoder."""
     out_channels: PositiveInt = PHOTO_CHANNELS
     base_channels: PositiveInt = 64
-    """Filters of the first layer at full resolution; each level below has twice as many."""
+    """Filters of the first layer at full resolution; each level below has twice as many, in `unet`
+    at most eight times as many. In `crn` the coarsest modules have 16 times as many."""
     downsamplings: PositiveInt = 4
-    """Strided convolutions of the global part."""
+    """`global` and `local`: strided convolutions of the global part. `unet`: all its strided
+    convolutions, 8 as published. `crn`: how often it doubles the resolution, as published 6 for
+    photos 256 pixels high, 7 for 512, 8 for 1024."""
     blocks: PositiveInt = 9
-    """Residual blocks of the global part."""
+    """Residual blocks of the global part; only read by `global` and `local`."""
     enhancers: PositiveInt = 1
     """Enhancers on top of the global part; only read by the `local` architecture."""
     enhancer_blocks: PositiveInt = 3
@@ -39,7 +46,7 @@ class GeneratorConfig(Settings):
 
     @property
     def levels(self) -> int:
-        """How many enhancers the network has: 0 for the `global` architecture."""
+        """How many enhancers the network has: 0 except for the `local` architecture."""
         return self.enhancers if self.architecture == "local" else 0
 
     @property
@@ -49,7 +56,9 @@ class GeneratorConfig(Settings):
 
     @property
     def smallest_size(self) -> int:
-        """The fewest pixels per side the layers can pad by reflection without help."""
+        """The fewest pixels per side the layers can pad and normalise without help."""
+        if self.architecture in ("unet", "crn"):
+            return self.size_multiple
         return max(2 * self.size_multiple, 4 << self.levels)
 
 

@@ -1,4 +1,4 @@
-"""The generators: G1 alone, or G1 with local enhancers (paper, section 3.2).
+"""The generators: G1 alone, or G1 with local enhancers (paper, section 3.2), and its rivals.
 
 Shapes: B batch, C channels, H height, W width.
 """
@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from hdmodel.architecture import GeneratorConfig
+from hdmodel.crn import CascadedRefinement
 from hdmodel.layers import (
     ConvNormReLU,
     Head,
@@ -17,6 +18,7 @@ from hdmodel.layers import (
     downsample,
     pad_to_multiple,
 )
+from hdmodel.unet import UNet
 
 
 class Trunk(nn.Module):
@@ -71,10 +73,7 @@ class Enhancer(nn.Module):
 
 
 class Generator(nn.Module, ABC):
-    """What both architectures share: casting, padding to a multiple, cropping back."""
-
-    trunk: Trunk
-    head: Head
+    """What all architectures share: casting, padding to a multiple, cropping back."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -100,7 +99,7 @@ class Generator(nn.Module, ABC):
             )
         height, width = conditioning_BCHW.shape[-2:]
         x_BCHW = pad_to_multiple(
-            arrange(conditioning_BCHW, self.head.conv.weight),
+            arrange(conditioning_BCHW, next(self.parameters())),
             multiple=self.config.size_multiple,
             smallest=self.config.smallest_size,
         )
@@ -146,7 +145,7 @@ class LocalEnhancer(Generator):
                 config.in_channels,
                 config.base_channels * 2 ** (config.enhancers - 1 - level),
                 blocks=config.enhancer_blocks,
-            )
+                )
             for level in range(config.enhancers)
         )
         self.head = Head(config.base_channels, config.out_channels)
@@ -163,6 +162,50 @@ class LocalEnhancer(Generator):
         return photo_BCHW
 
 
+class UNetGenerator(Generator):
+    """The U-Net of pix2pix."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__(config)
+        self.unet = UNet(
+            config.in_channels,
+            config.out_channels,
+            config.base_channels,
+            downsamplings=config.downsamplings,
+        )
+
+    def render(self, x_BCHW: Tensor) -> Tensor:
+        """(B, in_channels, H, W) to (B, out_channels, H, W) in [-1, 1]."""
+        photo_BCHW: Tensor = self.unet(x_BCHW)
+        return photo_BCHW
+
+
+class CascadedRefinementGenerator(Generator):
+    """The cascaded refinement network."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__(config)
+        self.cascade = CascadedRefinement(
+            config.in_channels,
+            config.out_channels,
+            config.base_channels,
+            doublings=config.downsamplings,
+        )
+
+    def render(self, x_BCHW: Tensor) -> Tensor:
+        """(B, in_channels, H, W) to (B, out_channels, H, W) in [-1, 1]."""
+        photo_BCHW: Tensor = self.cascade(x_BCHW)
+        return photo_BCHW
+
+
+_ARCHITECTURES: dict[str, type[Generator]] = {
+    "global": GlobalGenerator,
+    "local": LocalEnhancer,
+    "unet": UNetGenerator,
+    "crn": CascadedRefinementGenerator,
+}
+
+
 def build_generator(config: GeneratorConfig) -> Generator:
     """The network of a configuration, with torch's own random weights."""
-    return GlobalGenerator(config) if config.architecture == "global" else LocalEnhancer(config)
+    return _ARCHITECTURES[config.architecture](config)
