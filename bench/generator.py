@@ -18,7 +18,7 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import configs
-from hdmodel.train_config import read_train_config
+from hdsynth.training_job import read_train_job
 
 
 def seconds_per_photo(
@@ -34,7 +34,7 @@ def seconds_per_photo(
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     device = torch.device(device_name)
-    config = read_train_config(configs.find("models", model)).generator
+    config = read_train_job(configs.find("models", model)).generator
     network = build_generator(config)
     initialise(network, torch.Generator().manual_seed(0))
     network.requires_grad_(False).eval().to(device)

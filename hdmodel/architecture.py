@@ -34,6 +34,9 @@ class GeneratorConfig(Settings):
     photos 256 pixels high, 7 for 512, 8 for 1024."""
     blocks: PositiveInt = 9
     """Residual blocks of the global part; only read by `global` and `local`."""
+    upsampling: Literal["transposed", "repeat"] = "transposed"
+    """How `global` and `local` double the resolution: the paper's fractionally strided convolution,
+    or repeated pixels and a convolution, which cost more and leave no chequered pattern."""
     enhancers: PositiveInt = 1
     """Enhancers on top of the global part; only read by the `local` architecture."""
     enhancer_blocks: PositiveInt = 3

@@ -70,9 +70,8 @@ def condition(
     Raises:
         InputError: A label lies outside 0..num_classes-1, or the sizes do not agree.
     """
-    index_BHW = label_BHW.long()
-    if index_BHW.numel():
-        low, high = (int(value) for value in torch.aminmax(index_BHW))
+    if label_BHW.numel():
+        low, high = (int(value) for value in torch.aminmax(label_BHW.long()))
         if low < 0 or high >= num_classes:
             raise InputError(
                 f"label map: value {low if low < 0 else high}, expected 0..{num_classes - 1}"
@@ -87,6 +86,21 @@ def condition(
         raise InputError(
             f"features: shape {tuple(features.shape)}, expected ({batch}, F, {height}, {width})"
         )
+    return assemble(
+        label_BHW, instance_BHW, num_classes=num_classes, features=features, dtype=dtype
+    )
+
+
+def assemble(
+    label_BHW: Tensor,
+    instance_BHW: Tensor | None,
+    *,
+    num_classes: int,
+    features: Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """`condition` for maps that were checked before: nothing waits for the device."""
+    batch, height, width = label_BHW.shape
     edge_channels = 0 if instance_BHW is None else 1
     feature_channels = 0 if features is None else features.shape[1]
     conditioning_BCHW = torch.empty(
@@ -95,7 +109,7 @@ def condition(
         device=label_BHW.device,
         memory_format=torch.channels_last,
     ).zero_()
-    conditioning_BCHW.scatter_(1, index_BHW.unsqueeze(1), 1)
+    conditioning_BCHW.scatter_(1, label_BHW.long().unsqueeze(1), 1)
     if instance_BHW is not None:
         conditioning_BCHW[:, num_classes] = boundary_map(instance_BHW).to(dtype)
     if features is not None:

@@ -1,11 +1,10 @@
 """The multi-scale PatchGAN discriminator (paper, section 3.2).
 
-Shapes: B batch, C channels, H height, W width.
+Shapes: B batch, N photos, C channels, H height, W width.
 """
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -55,16 +54,32 @@ class PatchDiscriminator(nn.Module):
         self.score = nn.Conv2d(widths[-1], 1, _KERNEL, padding=_KERNEL // 2)
         self.norm = InstanceNorm()
 
-    def forward(self, x_BCHW: Tensor) -> ScaleOutput:
-        """(B, in_channels, H, W) to the features of every layer."""
-        hidden = []
-        for number, conv in enumerate(self.hidden):
-            x_BCHW = conv(x_BCHW)
-            if number > 0:
-                x_BCHW = self.norm(x_BCHW)
-            x_BCHW = F.leaky_relu(x_BCHW, 0.2)
-            hidden.append(x_BCHW)
-        return ScaleOutput(tuple(hidden), self.score(x_BCHW))
+    def forward(self, conditioning_BCHW: Tensor, photo_NCHW: Tensor) -> ScaleOutput:
+        """The features of every layer; arguments as for `MultiscaleDiscriminator`."""
+        first = self.hidden[0]
+        assert isinstance(first, nn.Conv2d)
+        x_NCHW = F.leaky_relu(_conv_of_both(first, conditioning_BCHW, photo_NCHW), 0.2)
+        hidden = [x_NCHW]
+        for conv in list(self.hidden)[1:]:
+            x_NCHW = F.leaky_relu(self.norm(conv(x_NCHW)), 0.2)
+            hidden.append(x_NCHW)
+        return ScaleOutput(tuple(hidden), self.score(x_NCHW))
+
+
+def _conv_of_both(conv: nn.Conv2d, conditioning_BCHW: Tensor, photo_NCHW: Tensor) -> Tensor:
+    """The convolution of the two side by side, without ever laying them side by side.
+
+    What it makes of the conditioning is made once for all photos of it, and no gradient is computed
+    for it.
+    """
+    known = conditioning_BCHW.shape[1]
+    stride, padding = conv.stride[0], _KERNEL // 2
+    of_conditioning = F.conv2d(
+        conditioning_BCHW, conv.weight[:, :known], conv.bias, stride=stride, padding=padding
+    )
+    of_photo = F.conv2d(photo_NCHW, conv.weight[:, known:], stride=stride, padding=padding)
+    repeats = len(photo_NCHW) // len(conditioning_BCHW)
+    return of_photo.add_(of_conditioning.repeat(repeats, 1, 1, 1))
 
 
 class MultiscaleDiscriminator(nn.Module):
@@ -80,21 +95,26 @@ class MultiscaleDiscriminator(nn.Module):
             for _ in range(config.scales)
         )
 
-    def forward(self, conditioning_BCHW: Tensor, photo_BCHW: Tensor) -> tuple[ScaleOutput, ...]:
+    def forward(self, conditioning_BCHW: Tensor, photo_NCHW: Tensor) -> tuple[ScaleOutput, ...]:
         """Judge photos against their conditioning.
 
         Args:
             conditioning_BCHW: One-hot and boundary map, (B, C, H, W).
-            photo_BCHW: (B, 3, H, W) in [-1, 1].
+            photo_NCHW: (N, 3, H, W) in [-1, 1]; N is B or a multiple of it, as of B generated
+                photos followed by the B real ones.
 
         Returns:
             One output per scale, full resolution first.
         """
-        x_BCHW = torch.cat([conditioning_BCHW.to(photo_BCHW.dtype), photo_BCHW], dim=1)
-        x_BCHW = arrange(x_BCHW, next(self.parameters()))
+        weight = next(self.parameters())
+        conditioning_BCHW = arrange(conditioning_BCHW, weight)
+        photo_NCHW = arrange(photo_NCHW, weight)
         outputs = []
         for number, scale in enumerate(self.scales):
             if number > 0:
-                x_BCHW = downsample(x_BCHW)
-            outputs.append(scale(x_BCHW))
+                conditioning_BCHW, photo_NCHW = (
+                    downsample(conditioning_BCHW),
+                    downsample(photo_NCHW),
+                )
+            outputs.append(scale(conditioning_BCHW, photo_NCHW))
         return tuple(outputs)

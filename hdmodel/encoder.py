@@ -35,6 +35,10 @@ class FeatureEncoder(nn.Module):
         Returns:
             float32 (B, out_channels, H, W) in [-1, 1], constant over each object.
         """
+        return average_over_instances(self.encode_pixels(photo_BCHW), instance_BHW)
+
+    def encode_pixels(self, photo_BCHW: Tensor) -> Tensor:
+        """The features of every pixel, float32 (B, out_channels, H, W), before the average."""
         height, width = photo_BCHW.shape[-2:]
         multiple = 2**self.config.downsamplings
         x_BCHW = pad_to_multiple(
@@ -43,7 +47,7 @@ class FeatureEncoder(nn.Module):
             smallest=max(2 * multiple, 4),
         )
         features_BCHW: Tensor = self.head(self.up(self.down(self.stem(x_BCHW))))
-        return average_over_instances(features_BCHW[..., :height, :width], instance_BHW)
+        return features_BCHW[..., :height, :width]
 
 
 def average_over_instances(features_BCHW: Tensor, instance_BHW: Tensor) -> Tensor:
@@ -58,15 +62,32 @@ def average_over_instances(features_BCHW: Tensor, instance_BHW: Tensor) -> Tenso
     Returns:
         The same shape and dtype as the features.
     """
-    batch, channels, height, width = features_BCHW.shape
+    batch = len(instance_BHW)
     sample_B11 = torch.arange(batch, device=instance_BHW.device).view(-1, 1, 1)
     low, high = torch.aminmax(instance_BHW.long())
     key_BHW = sample_B11 * (high - low + 1) + (instance_BHW.long() - low)
-    _, object_N, count_K = torch.unique(key_BHW.flatten(), return_inverse=True, return_counts=True)
+    objects_K, object_BHW = torch.unique(key_BHW, return_inverse=True)
+    return average_over_objects(features_BCHW, object_BHW, count=len(objects_K))
+
+
+def average_over_objects(features_BCHW: Tensor, object_BHW: Tensor, *, count: int) -> Tensor:
+    """`average_over_instances` for objects that are numbered through: nothing waits for the device.
+
+    Args:
+        features_BCHW: Floating (B, C, H, W).
+        object_BHW: The number of each pixel's object in 0..count-1, int64 (B, H, W); objects of
+            different samples have different numbers.
+        count: At least the number of objects.
+
+    Returns:
+        The same shape and dtype as the features.
+    """
+    batch, channels, height, width = features_BCHW.shape
+    object_N = object_BHW.flatten()
     features_NC = features_BCHW.permute(0, 2, 3, 1).reshape(-1, channels)
-    sums_KC = torch.zeros(
-        (len(count_K), channels), dtype=torch.float64, device=features_BCHW.device
-    ).index_add_(0, object_N, features_NC.double())
-    means_KC = (sums_KC / count_K.unsqueeze(1)).to(features_BCHW.dtype)
+    # The last column counts pixels.
+    summed_NC = torch.cat([features_NC.double(), features_NC.new_ones(len(object_N), 1)], dim=1)
+    sums_KC = summed_NC.new_zeros((count, channels + 1)).index_add_(0, object_N, summed_NC)
+    means_KC = (sums_KC[:, :-1] / sums_KC[:, -1:].clamp(min=1)).to(features_BCHW.dtype)
     means_BHWC: Tensor = means_KC[object_N].view(batch, height, width, channels)
     return means_BHWC.permute(0, 3, 1, 2)

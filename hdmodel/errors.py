@@ -15,3 +15,7 @@ class ConfigError(InputError):
 
 class CheckpointError(InputError):
     """A checkpoint folder or a weights file cannot be used."""
+
+
+class TrainingError(HdsynthError):
+    """A training cannot go on; the command line exits with 2."""

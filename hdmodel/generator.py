@@ -25,7 +25,13 @@ class Trunk(nn.Module):
     """The global generator without its last layer."""
 
     def __init__(
-        self, in_channels: int, base_channels: int, *, downsamplings: int, blocks: int
+        self,
+        in_channels: int,
+        base_channels: int,
+        *,
+        downsamplings: int,
+        blocks: int,
+        repeat: bool = False,
     ) -> None:
         super().__init__()
         widths = [base_channels * 2**level for level in range(downsamplings + 1)]
@@ -38,7 +44,10 @@ class Trunk(nn.Module):
         )
         self.blocks = nn.Sequential(*(ResidualBlock(widths[-1]) for _ in range(blocks)))
         self.up = nn.Sequential(
-            *(Upsample(widths[level], widths[level - 1]) for level in range(downsamplings, 0, -1))
+            *(
+                Upsample(widths[level], widths[level - 1], repeat=repeat)
+                for level in range(downsamplings, 0, -1)
+            )
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -50,12 +59,14 @@ class Trunk(nn.Module):
 class Enhancer(nn.Module):
     """One level of refinement: the paper's G2 without its last layer."""
 
-    def __init__(self, in_channels: int, base_channels: int, *, blocks: int) -> None:
+    def __init__(
+        self, in_channels: int, base_channels: int, *, blocks: int, repeat: bool = False
+    ) -> None:
         super().__init__()
         self.stem = ConvNormReLU(in_channels, base_channels, kernel=7, stride=1)
         self.down = ConvNormReLU(base_channels, 2 * base_channels, kernel=3, stride=2)
         self.blocks = nn.Sequential(*(ResidualBlock(2 * base_channels) for _ in range(blocks)))
-        self.up = Upsample(2 * base_channels, base_channels)
+        self.up = Upsample(2 * base_channels, base_channels, repeat=repeat)
 
     def forward(self, conditioning_BCHW: Tensor, coarse_BCHW: Tensor) -> Tensor:
         """Refine the level below.
@@ -120,6 +131,7 @@ class GlobalGenerator(Generator):
             config.base_channels,
             downsamplings=config.downsamplings,
             blocks=config.blocks,
+            repeat=config.upsampling == "repeat",
         )
         self.head = Head(config.base_channels, config.out_channels)
 
@@ -139,13 +151,15 @@ class LocalEnhancer(Generator):
             config.base_channels * 2**config.enhancers,
             downsamplings=config.downsamplings,
             blocks=config.blocks,
+            repeat=config.upsampling == "repeat",
         )
         self.enhancers = nn.ModuleList(
             Enhancer(
                 config.in_channels,
                 config.base_channels * 2 ** (config.enhancers - 1 - level),
                 blocks=config.enhancer_blocks,
-                )
+                repeat=config.upsampling == "repeat",
+            )
             for level in range(config.enhancers)
         )
         self.head = Head(config.base_channels, config.out_channels)

@@ -4,11 +4,7 @@ The original saves a bare state dict whose keys are positions in nested sequence
 the network is read off those keys and checked against every tensor.
 """
 
-import pickle
 import re
-import struct
-import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,29 +16,7 @@ from hdmodel.checkpoint import TaxonomyRecord, check_keys, save_checkpoint
 from hdmodel.encoder import FeatureEncoder
 from hdmodel.errors import CheckpointError
 from hdmodel.generator import Generator, build_generator
-
-State = Mapping[str, Tensor]
-
-# What torch.load raises on files that are not what they claim to be.
-_UNREADABLE = (
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-    struct.error,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-
-# Old releases of torch gave instance norm buffers that it never read.
-_UNUSED = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
+from hdmodel.weights_file import State, read_state
 
 
 def import_pix2pixhd(
@@ -85,7 +59,7 @@ def read_generator(file: Path, *, num_classes: int, feature_channels: int = 0) -
     Raises:
         CheckpointError: The file is unreadable, unsafe, not such a network, or does not fit.
     """
-    state = _read_state(file)
+    state = read_state(file)
     enhancers = sum(re.fullmatch(r"model\d+_1\.1\.weight", key) is not None for key in state)
     outermost = f"model{enhancers}_1" if enhancers else "model"
     stem = _stem(state, outermost, file, expected="a pix2pixHD generator")
@@ -113,7 +87,7 @@ def read_encoder(file: Path) -> FeatureEncoder:
     Raises:
         CheckpointError: The file is unreadable, unsafe, or not such a network.
     """
-    state = _read_state(file)
+    state = read_state(file)
     stem = _stem(state, "model", file, expected="a pix2pixHD encoder")
     config = EncoderConfig(
         in_channels=stem.shape[1],
@@ -163,45 +137,6 @@ def encoder_keys(config: EncoderConfig) -> Iterator[tuple[str, str]]:
         yield f"down.{level}.conv", f"model.{4 + 3 * level}"
         yield f"up.{level}.conv", f"model.{4 + 3 * (levels + level)}"
     yield "head.conv", f"model.{5 + 6 * levels}"
-
-
-def _read_state(file: Path) -> State:
-    """The tensors of a weights file, without buffers that nobody reads."""
-    if not file.is_file():
-        raise CheckpointError(f"{file}: no such file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickles that it then refuses
-            loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        raise CheckpointError(f"{file}: {_reason(error)}") from None
-    if not isinstance(loaded, Mapping) or not loaded:
-        raise CheckpointError(
-            f"{file}: holds a {type(loaded).__name__}, expected a state dict of tensors"
-        )
-    state: dict[str, Tensor] = {}
-    for key, value in loaded.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise CheckpointError(
-                f"{file}: entry {key!r} is a {type(value).__name__}, expected named tensors"
-            )
-        name = key.removeprefix("module.")
-        if _UNUSED.search(name):
-            continue
-        if not value.is_floating_point() or value.layout != torch.strided:
-            raise CheckpointError(f"{file}: {name} is {value.dtype}, expected a floating tensor")
-        state[name] = value
-    return state
-
-
-def _reason(error: Exception) -> str:
-    """One line for what torch.load says in many, without its advice to trust the file."""
-    text = " ".join(str(error).split())
-    if found := re.search(r"Unsupported (?:global|class): (?:GLOBAL )?([\w.]+)", text):
-        return f"holds code or objects ({found[1]}), expected weights alone"
-    if isinstance(error, pickle.UnpicklingError):
-        return "not a readable .pth file (no pickle of weights)"
-    return f"not a readable .pth file, damaged or cut short ({text[:120] or type(error).__name__})"
 
 
 def _stem(state: State, sequence: str, file: Path, *, expected: str) -> Tensor:

@@ -3,9 +3,13 @@
 Shapes: B batch, C channels, H height, W width.
 """
 
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 
 class InstanceNorm(nn.Module):
@@ -45,18 +49,50 @@ class ConvNormReLU(nn.Module):
         return F.relu(self.norm(self.conv(x_BCHW)), inplace=True)
 
 
-class Upsample(nn.Module):
-    """Fractionally strided convolution, instance norm, ReLU: the paper's `uk`."""
+class _Repeat(torch.autograd.Function):
+    """Every pixel as a square of four; torch's own gradient of it is slow on a CPU."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    @staticmethod
+    def forward(ctx: Any, x_BCHW: Tensor) -> Tensor:  # noqa: ANN401 - torch's context
+        return F.interpolate(x_BCHW, scale_factor=2, mode="nearest")
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ANN401 - torch's context
+        return F.avg_pool2d(gradients[0], 2).mul_(4)
+
+
+def _repeat(x_BCHW: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, C, 2H, 2W)."""
+    repeated: Tensor = _Repeat.apply(x_BCHW)
+    return repeated
+
+
+class Upsample(nn.Module):
+    """Doubles height and width; convolution, instance norm, ReLU: the paper's `uk`.
+
+    Args:
+        in_channels: Of the input.
+        out_channels: Of the output.
+        repeat: Whether pixels are repeated and then convolved, which leaves no chequered pattern,
+            instead of the paper's fractionally strided convolution.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, repeat: bool = False) -> None:
         super().__init__()
-        self.conv = nn.ConvTranspose2d(
-            in_channels, out_channels, 3, stride=2, padding=1, output_padding=1
+        self.repeat = repeat
+        self.conv = (
+            nn.Conv2d(in_channels, out_channels, 3)
+            if repeat
+            else nn.ConvTranspose2d(
+                in_channels, out_channels, 3, stride=2, padding=1, output_padding=1
+            )
         )
         self.norm = InstanceNorm()
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """(B, in_channels, H, W) to (B, out_channels, 2H, 2W)."""
+        if self.repeat:
+            x_BCHW = F.pad(_repeat(x_BCHW), (1, 1, 1, 1), mode="reflect")
         return F.relu(self.norm(self.conv(x_BCHW)), inplace=True)
 
 
@@ -90,7 +126,7 @@ class Head(nn.Module):
 
 
 def arrange(x_BCHW: Tensor, weight: Tensor) -> Tensor:
-    """Cast an input to the dtype of a network's weights, in the memory layout that suits it.
+    """Cast an input to the dtype that a network computes in, in the memory layout that suits it.
 
     Channels last is faster in half precision (autocast included). Float32 stays channels first:
     there the normalisation sums more exactly, and gives what the original gives.
@@ -99,9 +135,11 @@ def arrange(x_BCHW: Tensor, weight: Tensor) -> Tensor:
         x_BCHW: (B, C, H, W).
         weight: Any weight of the network.
     """
-    half = weight.dtype != torch.float32 or torch.is_autocast_enabled(x_BCHW.device.type)
-    layout = torch.channels_last if half else torch.contiguous_format
-    return x_BCHW.to(dtype=weight.dtype).contiguous(memory_format=layout)
+    device, dtype = x_BCHW.device.type, weight.dtype
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+    layout = torch.contiguous_format if dtype == torch.float32 else torch.channels_last
+    return x_BCHW.to(dtype=dtype).contiguous(memory_format=layout)
 
 
 def downsample(x_BCHW: Tensor) -> Tensor:
@@ -143,3 +181,28 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
             nn.init.normal_(module.weight, 0.0, 0.02, generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def place(network: nn.Module, device: torch.device, layout: torch.memory_format) -> None:
+    """Bring a network's weights to a device and, where they are four-dimensional, into a layout.
+
+    As `network.to`, but also for the fake tensors of `hdmodel.memory`.
+    """
+    for module in network.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            moved = weight.detach().to(device)
+            if moved.ndim == 4:
+                moved = moved.contiguous(memory_format=layout)
+            setattr(module, name, nn.Parameter(moved, requires_grad=weight.requires_grad))
+        for name, values in module.named_buffers(recurse=False):
+            setattr(module, name, values.to(device))
+
+
+def keep_no_activations(network: nn.Module) -> None:
+    """Make the blocks of a network compute their insides again in the backward pass.
+
+    Each block then keeps its input alone, for about a third more computation.
+    """
+    for block in network.modules():
+        if isinstance(block, ConvNormReLU | Upsample | ResidualBlock):
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]

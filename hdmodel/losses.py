@@ -1,6 +1,6 @@
 """The losses of the adversarial training (paper, equations 2 and 3)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,16 +12,23 @@ from hdmodel.discriminator import ScaleOutput
 
 @dataclass(frozen=True, slots=True)
 class GeneratorLosses:
-    """What the generator minimises; each a scalar."""
+    """What the generator minimises; each a scalar, already weighted, or None where it is off."""
 
-    adversarial: Tensor
-    feature_matching: Tensor
-    """Already weighted by lambda."""
+    adversarial: Tensor | None = None
+    feature_matching: Tensor | None = None
+    perceptual: Tensor | None = None
+    l1: Tensor | None = None
+
+    @property
+    def terms(self) -> dict[str, Tensor]:
+        """Those that are on, by name."""
+        found = {name: getattr(self, name) for name in self.__slots__}
+        return {name: term for name, term in found.items() if term is not None}
 
     @property
     def total(self) -> Tensor:
         """The sum, to call `backward` on."""
-        return self.adversarial + self.feature_matching
+        return torch.stack(list(self.terms.values())).sum()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,24 @@ def lsgan(outputs: Sequence[ScaleOutput], *, target: float) -> Tensor:
     return torch.stack(losses).sum()
 
 
+def cross_entropy(outputs: Sequence[ScaleOutput], *, target: float) -> Tensor:
+    """Cross-entropy of the scores, as logits, with a target, summed over scales (pix2pix).
+
+    Args:
+        outputs: The discriminator's outputs, one per scale.
+        target: 1 for "real", 0 for "fake".
+    """
+    losses = []
+    for output in outputs:
+        score = output.score_B1HW.float()
+        losses.append(F.binary_cross_entropy_with_logits(score, torch.full_like(score, target)))
+    return torch.stack(losses).sum()
+
+
+ADVERSARIAL: dict[str, Callable[..., Tensor]] = {"lsgan": lsgan, "bce": cross_entropy}
+"""The adversarial losses by the name that a configuration gives them."""
+
+
 def feature_matching(
     fake: Sequence[ScaleOutput], real: Sequence[ScaleOutput], *, weight: float = 10.0
 ) -> Tensor:
@@ -74,18 +99,15 @@ def feature_matching(
     return weight / len(fake) * torch.stack(losses).sum()
 
 
-def generator_losses(
-    fake: Sequence[ScaleOutput], real: Sequence[ScaleOutput], *, feature_weight: float = 10.0
-) -> GeneratorLosses:
-    """The generator's losses from the discriminator's outputs on fake and real photos."""
-    return GeneratorLosses(
-        adversarial=lsgan(fake, target=1.0),
-        feature_matching=feature_matching(fake, real, weight=feature_weight),
-    )
-
-
 def discriminator_losses(
-    fake: Sequence[ScaleOutput], real: Sequence[ScaleOutput]
+    fake: Sequence[ScaleOutput], real: Sequence[ScaleOutput], *, kind: str = "lsgan"
 ) -> DiscriminatorLosses:
-    """The discriminator's losses from its outputs on fake and real photos."""
-    return DiscriminatorLosses(real=lsgan(real, target=1.0), fake=lsgan(fake, target=0.0))
+    """The discriminator's losses from its outputs on fake and real photos.
+
+    Args:
+        fake: Outputs on generated photos, one per scale.
+        real: Outputs on the photos they stand for, one per scale.
+        kind: A name in `ADVERSARIAL`.
+    """
+    loss = ADVERSARIAL[kind]
+    return DiscriminatorLosses(real=loss(real, target=1.0), fake=loss(fake, target=0.0))

@@ -69,7 +69,7 @@ def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, A
     Raises:
         ConfigError: An assignment has no `=`, or walks through a value that is not a mapping.
     """
-    result = _copy(data)
+    result: dict[str, Any] = _copy(data)
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
         if not separator or not key.strip():
@@ -78,21 +78,35 @@ def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, A
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             value = text  # such as label_dir={split}annot
-        *parents, leaf = key.strip().split(".")
-        node = result
-        for parent in parents:
-            child = node.setdefault(parent, {})
-            if not isinstance(child, dict):
-                raise ConfigError(
-                    f"--set {assignment!r}: {parent!r} holds a value, not a group of keys"
-                )
-            node = child
-        node[leaf] = value
+        _assign(result, key.strip().split("."), value, assignment)
     return result
 
 
-def _copy(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in data.items()}
+def _assign(node: Any, keys: Sequence[str], value: Any, assignment: str) -> None:  # noqa: ANN401 - plain data
+    """Set a value below nested mappings and lists; mappings that are missing are made."""
+    for place, name in enumerate(keys):
+        key: Any = name
+        if isinstance(node, list):
+            if not name.isdecimal() or int(name) >= len(node):
+                raise ConfigError(
+                    f"--set {assignment!r}: {name!r} is no place in a list of {len(node)}, "
+                    "which counts from 0"
+                )
+            key = int(name)
+        elif not isinstance(node, dict):
+            raise ConfigError(
+                f"--set {assignment!r}: {keys[place - 1]!r} holds a value, not a group of keys"
+            )
+        if place == len(keys) - 1:
+            node[key] = value
+        else:
+            node = node[key] if isinstance(node, list) else node.setdefault(key, {})
+
+
+def _copy(data: Any) -> Any:  # noqa: ANN401 - plain data
+    if isinstance(data, Mapping):
+        return {key: _copy(value) for key, value in data.items()}
+    return [_copy(value) for value in data] if isinstance(data, list) else data
 
 
 def _explain(

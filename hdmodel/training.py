@@ -1,214 +1,138 @@
-"""The training loop: LSGAN and feature matching (paper, section 3.2 and 4).
-
-Shapes: B batch, C channels, H height, W width.
-"""
+"""Training from coarse to fine: stage by stage, update by update (paper, section 3.2 and 4)."""
 
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import yaml
-from torch import Tensor, nn
 
 from hdmodel.allocator import tune_allocator
-from hdmodel.batches import Batch, RandomCrops, Samples, stack
-from hdmodel.checkpoint import (
-    GENERATOR_FILE,
-    TaxonomyRecord,
-    check_keys,
-    read_checkpoint_config,
-    read_tensors,
-    save_checkpoint,
+from hdmodel.batches import Batch, RandomBatches, Samples, load, stack
+from hdmodel.checkpoint import TaxonomyRecord, read_checkpoint_config, save_checkpoint
+from hdmodel.data_parallel import Processes
+from hdmodel.errors import InputError, TrainingError
+from hdmodel.perceptual import check_perceptual
+from hdmodel.train_config import Schedule, Size, StageConfig, TrainConfig
+from hdmodel.trainer import StepLosses, Trainer
+from hdmodel.training_folder import VALIDATION, TrainingFolder
+from hdmodel.training_log import (
+    EventLog,
+    MetricsTable,
+    TrainingProgress,
+    TrainingStatus,
+    log_line,
+    picture_sheet,
 )
-from hdmodel.conditioning import condition
-from hdmodel.discriminator import MultiscaleDiscriminator
-from hdmodel.errors import ConfigError
-from hdmodel.generator import build_generator
-from hdmodel.layers import initialise
-from hdmodel.losses import (
-    DiscriminatorLosses,
-    GeneratorLosses,
-    discriminator_losses,
-    generator_losses,
-)
-from hdmodel.settings import read_yaml
-from hdmodel.train_config import TrainConfig
-from hdmodel.training_log import MetricsTable, picture_sheet
+from hdmodel.training_report import write_report
 
 logger = logging.getLogger(__name__)
 
-CONFIG_FILE = "config.yaml"
-METRICS_FILE = "metrics.csv"
-FINAL = "final"
-DISCRIMINATOR_FILE = "discriminator.safetensors"
-OPTIMISER_FILE = "optimizer.safetensors"
+_PICTURED = 3
+_CHECKED_EVERY = 20
+"""Updates between looks at the losses on a GPU, which has to be waited for."""
 
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-_KEPT_CHECKPOINTS = 2
-_PREVIEWS = 3
-_MAY_CHANGE = {"steps", "decay_from", "log_every", "save_every", "half_on_disk"}
+
+class SceneSets(Protocol):
+    """Where the scenes of a training come from."""
+
+    def training(self, size: Size) -> Samples:
+        """The scenes to train on, at a height and width in pixels."""
+        ...
+
+    def validation(self, size: Size) -> Samples:
+        """Scenes that are not trained on, at a height and width in pixels; may be none."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class StepLosses:
-    """The losses of one update, before it."""
+class PlannedStage:
+    """A stage and its place in the training."""
 
-    generator: GeneratorLosses
-    discriminator: DiscriminatorLosses
+    number: int
+    config: StageConfig
+    schedule: Schedule
+    first: int
+    """Updates of the stages before it."""
+
+    @property
+    def end(self) -> int:
+        """Updates made when it is done."""
+        return self.first + self.schedule.steps
 
 
-TrainingProgress = Callable[[int, StepLosses | None], None]
-"""Told the number of updates made; the losses of the last one are None before the first."""
-
-
-class Trainer:
-    """Generator, discriminator and their optimisers.
+def plan_stages(config: TrainConfig, *, scenes: int) -> list[PlannedStage]:
+    """The stages with their lengths in updates.
 
     Args:
         config: The training run.
-        device: Where to train.
+        scenes: The number of scenes to train on.
+
+    Raises:
+        InputError: There are fewer scenes than a batch has samples.
     """
-
-    def __init__(self, config: TrainConfig, *, device: torch.device) -> None:
-        self.config = config
-        self.device = device
-        random = torch.Generator().manual_seed(config.seed)
-        self.generator = build_generator(config.generator)
-        self.discriminator = MultiscaleDiscriminator(
-            config.discriminator,
-            in_channels=config.generator.in_channels + config.generator.out_channels,
-        )
-        layout = torch.channels_last if config.autocast else torch.contiguous_format
-        for network in (self.generator, self.discriminator):
-            initialise(network, random)
-            network.to(device=device)
-            network.to(memory_format=layout)
-        self._optimisers = {
-            name: torch.optim.Adam(
-                network.parameters(),
-                lr=config.optimiser.learning_rate,
-                betas=(config.optimiser.beta1, config.optimiser.beta2),
-                fused=True,
+    planned: list[PlannedStage] = []
+    for number, stage in enumerate(config.stages):
+        if scenes < stage.batch:
+            raise InputError(
+                f"dataset: has {scenes} scenes to train on, expected at least {stage.batch}, "
+                f"the batch of stage {stage.name!r}"
             )
-            for name, network in self._networks.items()
-        }
+        first = planned[-1].end if planned else 0
+        planned.append(PlannedStage(number, stage, stage.schedule(scenes), first))
+    return planned
 
-    @property
-    def _networks(self) -> dict[str, nn.Module]:
-        return {"generator": self.generator, "discriminator": self.discriminator}
 
-    def update(self, batch: Batch, *, learning_rate: float) -> StepLosses:
-        """Improve both networks on one batch.
+def check_training(
+    config: TrainConfig, scenes: SceneSets, *, processes: Processes
+) -> list[PlannedStage]:
+    """Find out, before anything is written or computed, whether a training can start.
 
-        Both gradients are those at the weights before the update. One pass of the discriminator
-        serves both: its own gradient stops at its weights, the generator's passes through.
-        """
-        size = batch.photo_BCHW.shape[0]
-        with self._autocast():
-            conditioning_BCHW = self.condition(batch)
-            fake_BCHW = self.generator(conditioning_BCHW)
-            judged = self.discriminator(
-                torch.cat([conditioning_BCHW, conditioning_BCHW]),
-                torch.cat([fake_BCHW, batch.photo_BCHW]),
-            )
-        fake, real = zip(*(output.split(size) for output in judged), strict=True)
-        losses = StepLosses(
-            generator=generator_losses(fake, real, feature_weight=self.config.feature_matching),
-            discriminator=discriminator_losses(fake, real),
-        )
-        torch.autograd.backward(
-            losses.discriminator.total,
-            inputs=list(self.discriminator.parameters()),
-            retain_graph=True,
-        )
-        torch.autograd.backward(losses.generator.total, inputs=list(self.generator.parameters()))
-        for optimiser in self._optimisers.values():
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate
-            optimiser.step()
-            optimiser.zero_grad()
-        return losses
+    Returns:
+        Its stages.
 
-    @torch.no_grad()
-    def render(self, batch: Batch) -> Tensor:
-        """Photos of a batch's maps, float32 (B, 3, H, W) in [-1, 1]."""
-        with self._autocast():
-            photo_BCHW: Tensor = self.generator(self.condition(batch))
-        return photo_BCHW
-
-    def condition(self, batch: Batch) -> Tensor:
-        """The generator's input for a batch, (B, in_channels, H, W)."""
-        return condition(
-            batch.label_BHW,
-            batch.instance_BHW if self.config.generator.instance_edges else None,
-            num_classes=self.config.generator.num_classes,
-        )
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.autocast)
-
-    def state(self) -> dict[str, dict[str, Tensor]]:
-        """What training needs to go on, beside the generator: tensors by file name and key."""
-        moments: dict[str, Tensor] = {}
-        for network, optimiser in self._optimisers.items():
-            names = [name for name, _ in self._networks[network].named_parameters()]
-            for index, values in optimiser.state_dict()["state"].items():
-                for moment in _MOMENTS:
-                    moments[f"{network}.{names[index]}.{moment}"] = values[moment]
-        return {DISCRIMINATOR_FILE: self.discriminator.state_dict(), OPTIMISER_FILE: moments}
-
-    def restore(self, checkpoint: Path) -> None:
-        """Go on from a checkpoint that `state` was saved with.
-
-        Raises:
-            CheckpointError: The checkpoint is damaged, or of other networks.
-        """
-        for network, name in (
-            (self.generator, GENERATOR_FILE),
-            (self.discriminator, DISCRIMINATOR_FILE),
-        ):
-            tensors = read_tensors(checkpoint, name)
-            check_keys(_shapes(network.state_dict()), _shapes(tensors), origin=str(checkpoint))
-            network.load_state_dict(tensors)
-        moments = read_tensors(checkpoint, OPTIMISER_FILE)
-        for name, optimiser in self._optimisers.items():
-            state: dict[int, dict[str, Tensor]] = {}
-            for index, (key, weight) in enumerate(self._networks[name].named_parameters()):
-                state[index] = {
-                    moment: _like(moments[f"{name}.{key}.{moment}"], weight) for moment in _MOMENTS
-                }
-            optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    Raises:
+        InputError: There are too few scenes.
+        ConfigError: A batch cannot be divided among the processes.
+        CheckpointError: The weights of the perceptual loss cannot be used.
+    """
+    if config.losses.perceptual:
+        check_perceptual(config.vgg)
+    stages = plan_stages(config, scenes=len(scenes.training(config.stage_size(config.stages[0]))))
+    for stage in stages:
+        processes.share(stage.config.batch, accumulate=stage.config.accumulate)
+    return stages
 
 
 def train(
     config: TrainConfig,
-    samples: Samples,
+    scenes: SceneSets,
     *,
     taxonomy: TaxonomyRecord,
     palette: npt.NDArray[np.uint8],
     out: Path,
     device: torch.device,
+    processes: Processes | None = None,
     progress: TrainingProgress | None = None,
 ) -> Path:
     """Train a generator, or go on where an earlier run with this output stopped.
 
-    Leaves `config.yaml`, `metrics.csv`, `samples/step-*.png` (labels, rendered, real), the two
-    newest checkpoints `step-*`, and at the end the checkpoint `final`.
+    What it leaves is described in docs/training.md.
 
     Args:
         config: The training run; `generator.num_classes` is the taxonomy's.
-        samples: The training set: (label, instance, photo) arrays of at least the crop's size.
+        scenes: Training and validation scenes.
         taxonomy: Of the label maps.
         palette: RGB colour of each class, uint8 [num_classes, 3].
-        out: The folder to write into.
+        out: The folder to write into; nobody else may write there meanwhile.
         device: Where to train.
+        processes: Those that train together; this one alone by default.
         progress: Called before the first update and after each one.
 
     Returns:
@@ -216,125 +140,258 @@ def train(
 
     Raises:
         ConfigError: `out` holds a run with another configuration.
-        InputError: A sample does not fit the configuration.
+        InputError: The scenes do not fit the configuration.
+        CheckpointError: A checkpoint cannot be read or written; earlier ones stay.
+        TrainingError: A loss is not finite.
     """
     tune_allocator()
-    _claim(out, config)
-    trainer = Trainer(config, device=device)
-    checkpoints = _checkpoints(out)
-    done = 0
-    if checkpoints:
-        trainer.restore(checkpoints[-1])
-        done = int(read_checkpoint_config(checkpoints[-1]).training["step"])
-        logger.info("%s: going on after step %d", out, done)
-    crops = RandomCrops(samples, crop=config.crop, batch=config.batch, seed=config.seed)
-    previews = stack([samples[i] for i in range(min(_PREVIEWS, len(samples)))], device=device)
-    metrics = MetricsTable(out / METRICS_FILE, step=done)
-    if progress:
-        progress(done, None)
-    started, logged = time.perf_counter(), done
-    for step in range(done, config.steps):
-        learning_rate = config.optimiser.learning_rate * config.learning_rate_factor(step)
-        losses = trainer.update(crops.batch(step, device=device), learning_rate=learning_rate)
-        number = step + 1
-        if progress:
-            progress(number, losses)
-        if number % config.log_every == 0 or number == config.steps:
-            row = {
-                "step": number,
-                "adversarial": losses.generator.adversarial.item(),
-                "feature_matching": losses.generator.feature_matching.item(),
-                "discriminator_real": losses.discriminator.real.item(),
-                "discriminator_fake": losses.discriminator.fake.item(),
-                "learning_rate": learning_rate,
-                "seconds_per_step": (time.perf_counter() - started) / (number - logged),
-            }
-            metrics.append(row)
-            _log(row, steps=config.steps)
-            sheet = picture_sheet(
-                previews.label_BHW,
-                trainer.render(previews),
-                previews.photo_BCHW,
-                palette=palette,
-            )
-            (out / "samples").mkdir(exist_ok=True)
-            sheet.save(out / "samples" / f"step-{number:06d}.png")
-            started, logged = time.perf_counter(), number
-        if number % config.save_every == 0 or number == config.steps:
-            _save(trainer, out, step=number, taxonomy=taxonomy)
-    shutil.rmtree(out / FINAL, ignore_errors=True)
-    return save_checkpoint(
-        out / FINAL,
-        trainer.generator,
-        taxonomy=taxonomy,
-        training=_provenance(config, config.steps),
-        dtype="float16" if config.half_on_disk else "float32",
-    )
+    processes = processes or Processes()
+    stages = check_training(config, scenes, processes=processes)
+    run = _Run(config, scenes, taxonomy, palette, TrainingFolder(out), device, processes, progress)
+    if processes.is_first:
+        run.folder.claim(config, taxonomy)
+        run.folder.settle()
+    processes.wait()
+    return run.to_the_end(stages)
 
 
-def _claim(out: Path, config: TrainConfig) -> None:
-    """Write the configuration into a new folder, or compare it with the one that is there."""
-    plain = config.to_plain()
-    file = out / CONFIG_FILE
-    if file.is_file():
-        earlier = read_yaml(file)
-        changed = [
-            key
-            for key in sorted(plain.keys() | earlier.keys())
-            if key not in _MAY_CHANGE and plain.get(key) != earlier.get(key)
+@dataclass(slots=True)
+class _Run:
+    """What stays the same from the first stage to the last."""
+
+    config: TrainConfig
+    scenes: SceneSets
+    taxonomy: TaxonomyRecord
+    palette: npt.NDArray[np.uint8]
+    folder: TrainingFolder
+    device: torch.device
+    processes: Processes
+    progress: TrainingProgress | None
+
+    def to_the_end(self, stages: Sequence[PlannedStage]) -> Path:
+        trainer, done = self._last(stages)
+        total = stages[-1].end
+        log = _Log(self.folder, self.palette, self.config, step=done) if self._writes else None
+        self._tell(TrainingStatus(done, total, stages[0].config.name, None))
+        for stage in stages:
+            if done >= stage.end:
+                continue
+            if trainer is None or trainer.stage is not stage.config:
+                before = trainer
+                trainer = self._trainer(stage.config)
+                if before is not None:
+                    trainer.take_over(before)
+            self._stage(trainer, stage, done=done, total=total, log=log)
+            done = stage.end
+        assert trainer is not None
+        if log is not None:
+            log.close()
+            self._finish(trainer, total)
+        self.processes.wait()
+        return self.folder.final
+
+    @property
+    def _writes(self) -> bool:
+        return self.processes.is_first
+
+    def _trainer(self, stage: StageConfig) -> Trainer:
+        return Trainer(self.config, stage, device=self.device, processes=self.processes)
+
+    def _last(self, stages: Sequence[PlannedStage]) -> tuple[Trainer | None, int]:
+        """The trainer of the newest checkpoint, if there is one, and its number of updates."""
+        saved = self.folder.saved()
+        if not saved:
+            return None, 0
+        record = read_checkpoint_config(saved[-1]).training
+        stage = next(stage for stage in stages if stage.config.name == record["stage"])
+        trainer = self._trainer(stage.config)
+        trainer.restore(saved[-1])
+        if self._writes:
+            logger.info("%s: going on after step %d", self.folder.root, record["step"])
+        return trainer, int(record["step"])
+
+    def _stage(
+        self, trainer: Trainer, stage: PlannedStage, *, done: int, total: int, log: "_Log | None"
+    ) -> None:
+        size = self.config.stage_size(stage.config)
+        batches = RandomBatches(
+            self.scenes.training(size),
+            crop=stage.config.crop or size,
+            batch=stage.config.batch,
+            seed=(self.config.seed, stage.number),
+            mirror=stage.config.mirror,
+            share=self.processes.share(stage.config.batch, accumulate=stage.config.accumulate),
+        )
+        validation = self.scenes.validation(size)
+        held_out = [stack([validation[n]]) for n in range(len(validation))] if self._writes else []
+        training = batches.samples
+        shown = held_out[:_PICTURED] or [
+            stack([training[n]]) for n in range(min(_PICTURED, len(training)))
         ]
-        if changed:
-            raise ConfigError(
-                f"{out}: holds a run with another {', '.join(changed)}, "
-                "expected the same configuration or a new folder"
-            )
-    elif out.is_dir() and any(out.iterdir()):
-        raise ConfigError(f"{out}: is not empty and no training run, expected a new folder")
-    out.mkdir(parents=True, exist_ok=True)
-    file.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+        clock = _Clock()
+        numbers = range(done - stage.first, stage.schedule.steps)
+        loaded = load(batches, numbers, loaders=self.config.loaders, pin=self.device.type == "cuda")
+        for number, batch in zip(numbers, loaded, strict=True):
+            step = stage.first + number + 1
+            learning_rate = (
+                stage.config.learning_rate or self.config.optimiser.learning_rate
+            ) * stage.schedule.learning_rate_factor(number)
+            losses = trainer.update(batch.to(self.device), step=step, learning_rate=learning_rate)
+            clock.count()
+            saves = step % self.config.save_every == 0 or step == stage.end
+            logs = step % self.config.log_every == 0 or saves
+            if logs or self.device.type == "cpu" or step % _CHECKED_EVERY == 0:
+                values = self._values(losses)
+                self._check_finite(values, step)
+            self._tell(TrainingStatus(step, total, stage.config.name, partial(_read, losses)))
+            if log is not None:
+                if step % self.config.picture_every == 0 or step == stage.end:
+                    log.picture(trainer, shown, step=step)
+                error = _validate(trainer, held_out) if saves else None
+                if logs:
+                    row: dict[str, float | int | str] = {"step": step, "stage": stage.config.name}
+                    row |= values
+                    row |= {"learning_rate": learning_rate, "seconds_per_step": clock.lap()}
+                    if error is not None:
+                        row[VALIDATION] = error
+                    log.row(row, steps=total)
+                if saves:
+                    self._save(trainer, stage, step=step, error=error)
+            if saves:
+                self.processes.wait()
+
+    def _values(self, losses: StepLosses) -> dict[str, float]:
+        """The losses as numbers, averaged over the processes."""
+        terms = losses.terms
+        mean = self.processes.mean(torch.stack(list(terms.values())).float())
+        return dict(zip(terms, mean.tolist(), strict=True))
+
+    def _check_finite(self, losses: Mapping[str, float], step: int) -> None:
+        for name, value in losses.items():
+            if not np.isfinite(value):
+                saved = self.folder.saved()
+                good = f"the last good checkpoint is {saved[-1]}" if saved else "nothing was saved"
+                raise TrainingError(
+                    f"{self.folder.root}: {name} is {value} at step {step}; {good}. "
+                    "A lower optimiser.learning_rate or autocast=false may help"
+                )
+
+    def _save(
+        self, trainer: Trainer, stage: PlannedStage, *, step: int, error: float | None
+    ) -> None:
+        record: dict[str, Any] = {"step": step, "stage": stage.config.name}
+        if error is not None:
+            record[VALIDATION] = error
+        save_checkpoint(
+            self.folder.checkpoint(step),
+            trainer.best_generator,
+            taxonomy=self.taxonomy,
+            encoder=trainer.best_encoder,
+            training=record | self._provenance(),
+            extra_tensors=trainer.state(),
+        )
+        self.folder.settle()
+
+    def _finish(self, trainer: Trainer, step: int) -> None:
+        shutil.rmtree(self.folder.final, ignore_errors=True)
+        record = read_checkpoint_config(self.folder.checkpoint(step)).training
+        save_checkpoint(
+            self.folder.final,
+            trainer.best_generator,
+            taxonomy=self.taxonomy,
+            encoder=trainer.best_encoder,
+            training=record,
+            dtype="float16" if self.config.half_on_disk else "float32",
+        )
+        parameters = sum(p.numel() for p in trainer.generator.parameters())
+        write_report(self.folder.root, facts={"generator": f"{parameters / 1e6:.1f} M parameters"})
+
+    def _provenance(self) -> dict[str, Any]:
+        return {"config": self.config.to_plain(), "torch": torch.__version__}
+
+    def _tell(self, status: TrainingStatus) -> None:
+        if self.progress and self._writes:
+            self.progress(status)
 
 
-def _checkpoints(out: Path) -> list[Path]:
-    """The checkpoints to go on from, oldest first."""
-    return sorted(path for path in out.glob("step-*") if path.is_dir())
+def _read(losses: StepLosses) -> dict[str, float]:
+    return {name: term.item() for name, term in losses.terms.items()}
 
 
-def _save(trainer: Trainer, out: Path, *, step: int, taxonomy: TaxonomyRecord) -> None:
-    save_checkpoint(
-        out / f"step-{step:06d}",
-        trainer.generator,
-        taxonomy=taxonomy,
-        training=_provenance(trainer.config, step),
-        extra_tensors=trainer.state(),
-    )
-    for old in _checkpoints(out)[:-_KEPT_CHECKPOINTS]:
-        shutil.rmtree(old)
+def _validate(trainer: Trainer, held_out: Sequence[Batch]) -> float | None:
+    """The mean absolute difference of rendered and real photos, in steps of 0..255."""
+    if not held_out:
+        return None
+    errors = [
+        float((trainer.render(batch) - batch.photo_BCHW).abs().mean()) * 127.5
+        for batch in _on(trainer.device, held_out)
+    ]
+    return sum(errors) / len(errors)
 
 
-def _provenance(config: TrainConfig, step: int) -> dict[str, Any]:
-    return {"step": step, "config": config.to_plain(), "torch": torch.__version__}
+def _on(device: torch.device, batches: Sequence[Batch]) -> Iterator[Batch]:
+    return (batch.to(device) for batch in batches)
 
 
-def _like(value: Tensor, weight: Tensor) -> Tensor:
-    """A moment laid out in memory as its weight: the fused optimiser walks both in one go."""
-    return torch.empty_like(weight).copy_(value) if value.shape == weight.shape else value
+class _Clock:
+    """Seconds per update between two looks."""
+
+    def __init__(self) -> None:
+        self._since, self._counted = time.perf_counter(), 0
+
+    def count(self) -> None:
+        self._counted += 1
+
+    def lap(self) -> float:
+        now = time.perf_counter()
+        seconds = (now - self._since) / max(self._counted, 1)
+        self._since, self._counted = now, 0
+        return seconds
 
 
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(value.shape) for key, value in state.items()}
+class _Log:
+    """Everything that a training writes for people while it lasts."""
 
+    def __init__(
+        self,
+        folder: TrainingFolder,
+        palette: npt.NDArray[np.uint8],
+        config: TrainConfig,
+        *,
+        step: int,
+    ) -> None:
+        self._folder, self._palette = folder, palette
+        losses = config.losses
+        weights = {
+            "adversarial": losses.adversarial != "none",
+            "feature_matching": losses.feature_matching,
+            "perceptual": losses.perceptual,
+            "l1": losses.l1,
+            "discriminator_real": losses.adversarial != "none",
+            "discriminator_fake": losses.adversarial != "none",
+        }
+        columns = ["step", "stage", *(name for name, weight in weights.items() if weight)]
+        columns += ["learning_rate", "seconds_per_step", VALIDATION]
+        self._metrics = MetricsTable(folder.metrics, columns=columns, step=step)
+        self._events = EventLog(folder.root / "tensorboard", step=step)
 
-def _log(row: Mapping[str, float], *, steps: int) -> None:
-    left = (steps - row["step"]) * row["seconds_per_step"]
-    logger.info(
-        "step %d/%d: adversarial %.3f, feature matching %.3f, discriminator %.3f real %.3f fake, "
-        "%.2f s/step, %d min left",
-        row["step"],
-        steps,
-        row["adversarial"],
-        row["feature_matching"],
-        row["discriminator_real"],
-        row["discriminator_fake"],
-        row["seconds_per_step"],
-        round(left / 60),
-    )
+    def row(self, row: Mapping[str, float | int | str], *, steps: int) -> None:
+        self._metrics.append(row)
+        self._events.scalars(row)
+        left = (steps - int(row["step"])) * float(row["seconds_per_step"])
+        logger.info("%s", log_line(row, steps=steps, seconds_left=left))
+
+    def picture(self, trainer: Trainer, shown: Sequence[Batch], *, step: int) -> None:
+        batches = list(_on(trainer.device, shown))
+        sheet = picture_sheet(
+            torch.cat([batch.label_BHW for batch in batches]),
+            torch.cat([trainer.render(batch) for batch in batches]),
+            torch.cat([batch.photo_BCHW for batch in batches]),
+            palette=self._palette,
+        )
+        self._folder.pictures.mkdir(exist_ok=True)
+        sheet.save(self._folder.pictures / f"step-{step:07d}.png")
+        self._events.picture("samples", np.asarray(sheet), step)
+
+    def close(self) -> None:
+        self._events.close()

@@ -1,22 +1,31 @@
-"""What a training run shows people: a table of losses, and sheets of pictures."""
+"""What a training run tells people: losses as a table and as TensorBoard events, pictures."""
 
 import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
-COLUMNS = (
-    "step",
-    "adversarial",
-    "feature_matching",
-    "discriminator_real",
-    "discriminator_fake",
-    "learning_rate",
-    "seconds_per_step",
-)
+
+@dataclass(frozen=True, slots=True)
+class TrainingStatus:
+    """How far a training is."""
+
+    step: int
+    """Updates made."""
+    steps: int
+    """Updates of all stages together."""
+    stage: str
+    losses: Callable[[], dict[str, float]] | None
+    """The losses of the last update; reading them makes a GPU wait. None before the first."""
+
+
+TrainingProgress = Callable[[TrainingStatus], None]
 
 
 class MetricsTable:
@@ -24,26 +33,62 @@ class MetricsTable:
 
     Args:
         path: The file; rows it already has up to `step` are kept, later ones dropped.
+        columns: The names of the columns.
         step: The step that training goes on from; 0 starts a new table.
     """
 
-    def __init__(self, path: Path, *, step: int = 0) -> None:
+    def __init__(self, path: Path, *, columns: Sequence[str], step: int = 0) -> None:
         self._path = path
-        kept: list[dict[str, str]] = []
-        if step and path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                kept = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+        self._columns = list(columns)
+        kept = [row for row in read_metrics(path) if int(row["step"]) <= step] if step else []
         with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(kept)
 
-    def append(self, row: dict[str, float]) -> None:
-        """Add one row with a value for every column."""
+    def append(self, row: Mapping[str, float | int | str]) -> None:
+        """Add one row; columns without a value stay empty."""
+        shown = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
         with self._path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, COLUMNS).writerow(
-                {key: value if key == "step" else f"{value:.6g}" for key, value in row.items()}
-            )
+            csv.DictWriter(file, self._columns).writerow(shown)
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """The rows of a metrics file; a last line that a kill cut short is left out."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if None not in row.values()]
+    return [row for row in rows if row["step"].isdecimal()]
+
+
+class EventLog:
+    """Scalars and pictures for TensorBoard.
+
+    Args:
+        folder: Where the event files go.
+        step: The step that training goes on from; later events of earlier runs are hidden.
+    """
+
+    def __init__(self, folder: Path, *, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+
+    def scalars(self, row: Mapping[str, float | int | str]) -> None:
+        """Write the numbers of a row of the metrics."""
+        for name, value in row.items():
+            if name != "step" and isinstance(value, float):
+                self._writer.add_scalar(name, value, int(row["step"]))
+        self._writer.flush()
+
+    def picture(self, name: str, pixels: npt.NDArray[np.uint8], step: int) -> None:
+        """Write a picture, [H, W, 3]."""
+        self._writer.add_image(name, pixels, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        self._writer.close()
 
 
 def to_pixels(photo_BCHW: Tensor) -> npt.NDArray[np.uint8]:
@@ -67,3 +112,15 @@ def picture_sheet(
     columns = [palette[label_BHW.cpu().numpy()], to_pixels(fake_BCHW), to_pixels(real_BCHW)]
     rows = np.concatenate(columns, axis=2)
     return Image.fromarray(np.concatenate(list(rows), axis=0))
+
+
+def log_line(row: Mapping[str, Any], *, steps: int, seconds_left: float) -> str:
+    """A row of the metrics as one line of text."""
+    known = ("step", "stage", "learning_rate", "seconds_per_step")
+    losses = ", ".join(
+        f"{name.replace('_', ' ')} {value:.3f}" for name, value in row.items() if name not in known
+    )
+    return (
+        f"{row['stage']}: step {row['step']}/{steps}: {losses}, "
+        f"{row['seconds_per_step']:.2f} s/step, {round(seconds_left / 60)} min left"
+    )

@@ -1,268 +1,329 @@
-"""The training loop: batches, determinism, going on, and that it learns at all."""
+"""Whole trainings: what they leave, determinism, going on after any death, what stops them."""
 
 import csv
-from collections import Counter
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file
-from torch.nn import functional as F
 
-import configs
-from hdmodel.architecture import DiscriminatorConfig, GeneratorConfig
-from hdmodel.batches import RandomCrops, Sample, stack
+from hdmodel import trainer as trainer_module
+from hdmodel.architecture import GeneratorConfig
 from hdmodel.checkpoint import (
     TaxonomyRecord,
     generator_hash,
+    load_encoder,
     load_generator,
     read_checkpoint_config,
 )
-from hdmodel.errors import CheckpointError, ConfigError, InputError
-from hdmodel.generator import build_generator
+from hdmodel.errors import CheckpointError, ConfigError, InputError, TrainingError
 from hdmodel.initialise import init_checkpoint
-from hdmodel.train_config import TrainConfig, TrainingData, read_train_config
-from hdmodel.training import StepLosses, Trainer, train
-
-CPU = torch.device("cpu")
-PALETTE = np.array([[0, 0, 0], [200, 40, 40], [40, 200, 40]], np.uint8)
-TAXONOMY = TaxonomyRecord(
-    name="toy", version=1, fingerprint="abc", class_names=("void", "red", "green")
-)
+from hdmodel.training import plan_stages
+from hdmodel.training_log import TrainingStatus
+from tests.trainings import CPU, PALETTE, TAXONOMY, Squares, SquareSets, config, run, stage, staged
 
 
-class Squares:
-    """Scenes whose photo is the colour of the label: something a generator can learn."""
-
-    def __init__(self, count: int = 5, size: tuple[int, int] = (48, 64)) -> None:
-        self.count, self.size = count, size
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Sample:
-        coarse = np.random.default_rng(index).integers(0, 3, (self.size[0] // 8, self.size[1] // 8))
-        label = coarse.repeat(8, 0).repeat(8, 1).astype(np.uint8)
-        return label, label.astype(np.int32), PALETTE[label]
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
-def config(**changes: object) -> TrainConfig:
-    keys: dict[str, object] = {
-        "dataset": TrainingData(size=(48, 64)),
-        "generator": GeneratorConfig(num_classes=3, base_channels=4, downsamplings=1, blocks=1),
-        "discriminator": DiscriminatorConfig(base_channels=4, layers=2, scales=2),
-        "steps": 4,
-        "decay_from": 2,
-        "batch": 2,
-        "crop": (32, 40),
-        "log_every": 2,
-        "save_every": 2,
-    }
-    return TrainConfig(**(keys | changes))
+def losses(out: Path) -> list[dict[str, str]]:
+    """The rows without what depends on the clock."""
+    return [{k: v for k, v in row.items() if k != "seconds_per_step"} for row in rows(out)]
 
 
-def run(config: TrainConfig, out: Path) -> Path:
-    return train(config, Squares(), taxonomy=TAXONOMY, palette=PALETTE, out=out, device=CPU)
-
-
-def test_a_run_leaves_checkpoints_metrics_and_pictures(tmp_path: Path) -> None:
-    final = run(config(steps=6, half_on_disk=True), tmp_path / "run")
-    assert final == tmp_path / "run" / "final"
-    assert read_checkpoint_config(final).training["step"] == 6
+def test_a_run_leaves_checkpoints_metrics_pictures_and_a_report(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    final = run(staged(half_on_disk=True), out)
+    assert final == out / "final"
+    assert read_checkpoint_config(final).training["step"] == 8
     assert load_file(final / "generator.safetensors")["head.conv.bias"].dtype == torch.float16
-    assert load_generator(final)(torch.zeros((1, 4, 48, 64))).shape == (1, 3, 48, 64)
-    assert sorted(p.name for p in (tmp_path / "run").glob("step-*")) == [
-        "step-000004",
-        "step-000006",
+    assert load_generator(final)(torch.zeros((1, 7, 48, 64))).shape == (1, 3, 48, 64)
+    photo, ids = torch.zeros((1, 3, 48, 64)), torch.zeros((1, 48, 64), dtype=torch.int32)
+    assert load_encoder(final)(photo, ids).shape == (1, 3, 48, 64)
+    assert (out / "last").resolve() == (out / "checkpoints" / "step-0000008").resolve()
+    kept = {path.name for path in (out / "checkpoints").iterdir()}
+    assert kept == {"step-0000008", (out / "best").resolve().name}
+    assert [int(row["step"]) for row in rows(out)] == [2, 3, 4, 5, 6, 8]
+    assert [row["stage"] for row in rows(out)] == [
+        *("coarse", "coarse"),
+        *("enhance", "enhance"),
+        *("joint", "joint"),
     ]
-    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [int(row["step"]) for row in rows] == [2, 4, 6]
-    assert [float(row["learning_rate"]) for row in rows] == [2e-4, 1.2e-4, 4e-5]
-    with Image.open(tmp_path / "run" / "samples" / "step-000006.png") as sheet:
-        assert sheet.size == (3 * 64, 3 * 48)
-        label, _, photo = Squares()[0]
-        pixels = np.asarray(sheet)
-    assert np.array_equal(pixels[:48, :64], PALETTE[label])
-    assert np.array_equal(pixels[:48, 128:], photo)
+    rates = [float(row["learning_rate"]) for row in rows(out)]
+    # Each stage starts at the whole rate; its decay takes it linearly towards 0.
+    assert rates == pytest.approx([2e-4, 1e-4, 2e-4, 2e-4, 2e-4, 2e-4 / 3])
+    assert all(float(row["validation_l1"]) > 0 for row in rows(out))
+    assert "</html>" in (out / "report.html").read_text()
+    assert any((out / "tensorboard").iterdir())
+    with Image.open(out / "samples" / "step-0000008.png") as sheet:
+        assert sheet.width >= 3 * 64
+
+
+def test_coarse_stages_leave_checkpoints_of_smaller_photos(tmp_path: Path) -> None:
+    setting = staged()
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run(setting, out, progress=interrupt_after(3))
+    record = read_checkpoint_config(out / "last")
+    assert (record.generator.architecture, record.generator.base_channels) == ("global", 8)
+    assert record.training["stage"] == "coarse"
+
+
+def interrupt_after(step: int):  # noqa: ANN201 - a progress function
+    def progress(status: TrainingStatus) -> None:
+        # The update after it, so that what the step itself leaves is there.
+        if status.step == step + 1:
+            raise KeyboardInterrupt
+
+    return progress
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
-    one, two = (run(config(), tmp_path / name) for name in ("one", "two"))
-    other = run(config(seed=1), tmp_path / "other")
+    one, two = (run(staged(), tmp_path / name) for name in ("one", "two"))
+    other = run(staged(seed=1), tmp_path / "other")
     assert generator_hash(one) == generator_hash(two)
+    assert losses(tmp_path / "one") == losses(tmp_path / "two")
     assert generator_hash(one) != generator_hash(other)
 
 
-def test_going_on_is_like_never_stopping(tmp_path: Path) -> None:
-    whole = run(config(steps=6, decay_from=6), tmp_path / "whole")
-    first = run(config(steps=4, decay_from=4), tmp_path / "parts")
-    assert generator_hash(first) != generator_hash(whole)
-    second = run(config(steps=6, decay_from=6), tmp_path / "parts")
-    assert generator_hash(second) == generator_hash(whole)
-    with (tmp_path / "parts" / "metrics.csv").open(newline="") as file:
-        assert [int(row["step"]) for row in csv.DictReader(file)] == [2, 4, 6]
+@pytest.mark.parametrize("stop", [1, 2, 3, 5, 7])
+def test_going_on_is_like_never_stopping(tmp_path: Path, stop: int) -> None:
+    """Interrupted before the first save, in the middle and at the end of stages."""
+    setting = staged(log_every=1)
+    run(setting, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(setting, tmp_path / "parts", progress=interrupt_after(stop))
+    run(setting, tmp_path / "parts")
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    for name in ("generator", "discriminator", "optimizer", "training", "encoder"):
+        one, other = (
+            load_file(tmp_path / run / "last" / f"{name}.safetensors") for run in ("parts", "whole")
+        )
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    best = [(tmp_path / run / "best").resolve().name for run in ("parts", "whole")]
+    assert best[0] == best[1]
 
 
-def test_another_configuration_does_not_go_on(tmp_path: Path) -> None:
+CHILD = """
+from pathlib import Path
+from tests.trainings import run, staged
+run(staged(log_every=1, loaders=1), Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("files", [1, 4])
+def test_killed_at_any_moment_it_goes_on(tmp_path: Path, files: int) -> None:
+    """SIGKILL as soon as some files of a first checkpoint are there, be it whole or not."""
+    out = tmp_path / "killed"
+    child = subprocess.Popen(
+        [sys.executable, "-c", f"import sys{CHILD}", str(out)], cwd=Path(__file__).parent.parent
+    )
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("checkpoints/*/*"))) < files and child.poll() is None:
+        assert time.monotonic() < deadline
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    run(staged(log_every=1), out)
+    run(staged(log_every=1), tmp_path / "whole")
+    assert losses(out) == losses(tmp_path / "whole")
+    assert generator_hash(out / "final") == generator_hash(tmp_path / "whole" / "final")
+    assert not list((out / "checkpoints").glob(".*"))
+
+
+def test_a_training_that_is_done_does_nothing_again(tmp_path: Path) -> None:
     run(config(), tmp_path / "run")
-    with pytest.raises(ConfigError, match="another batch, seed"):
-        run(config(seed=3, batch=1), tmp_path / "run")
+    before = rows(tmp_path / "run")
+    run(config(), tmp_path / "run")
+    assert rows(tmp_path / "run") == before
+
+
+def test_another_configuration_is_refused_with_the_difference(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run(config(), out)
+    changed = config(seed=3, stages=(stage(crop=(32, 40), batch=1),))
+    with pytest.raises(ConfigError) as refused:
+        run(changed, out)
+    assert "config.seed: was 0, now 3" in str(refused.value)
+    assert "config.stages.0.batch: was 2, now 1" in str(refused.value)
+    assert "crop" not in str(refused.value)
+    other = TaxonomyRecord.model_validate(TAXONOMY.to_plain() | {"fingerprint": "xyz"})
+    with pytest.raises(ConfigError, match=r"taxonomy\.fingerprint: was 'abc', now 'xyz'"):
+        run(config(), out, taxonomy=other)
+    run(config(log_every=1, loaders=1, recompute=True), out)
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "thesis.txt").touch()
-    with pytest.raises(ConfigError, match="is not empty and no training run"):
+    with pytest.raises(ConfigError, match="is not empty and no training"):
         run(config(), tmp_path / "foreign")
 
 
-def test_damaged_state_is_refused(tmp_path: Path) -> None:
-    run(config(), tmp_path / "run")
-    state = tmp_path / "run" / "step-000004" / "discriminator.safetensors"
+@pytest.mark.parametrize("name", ["discriminator", "optimizer", "generator", "training"])
+def test_damaged_state_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(staged(), tmp_path / "run", progress=interrupt_after(2))
+    state = tmp_path / "run" / "last" / f"{name}.safetensors"
     state.write_bytes(state.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match=r"discriminator\.safetensors: damaged"):
-        run(config(steps=5), tmp_path / "run")
+    with pytest.raises(CheckpointError, match=rf"{name}\.safetensors: damaged"):
+        run(staged(), tmp_path / "run")
 
 
-def test_training_learns_the_colours() -> None:
-    trainer = Trainer(config(steps=60, decay_from=60, seed=2), device=CPU)
-    crops = RandomCrops(Squares(), crop=(32, 40), batch=2, seed=0)
-    held_out = stack([Squares()[9]], device=CPU)
-    before = (trainer.render(held_out) - held_out.photo_BCHW).abs().mean()
-    for step in range(60):
-        trainer.update(crops.batch(step, device=CPU), learning_rate=2e-3)
-    after = (trainer.render(held_out) - held_out.photo_BCHW).abs().mean()
-    assert after < before / 2
+def test_a_loss_that_is_not_finite_stops_it_and_the_last_checkpoint_is_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    real = trainer_module.feature_matching
+
+    def explode(*args: object, **keys: object) -> torch.Tensor:
+        loss = real(*args, **keys)
+        return loss * float("inf") if (out / "last").exists() else loss
+
+    monkeypatch.setattr(trainer_module, "feature_matching", explode)
+    with pytest.raises(TrainingError) as stopped:
+        run(config(), out)
+    assert "feature_matching is inf at step 3" in str(stopped.value)
+    assert "step-0000002" in str(stopped.value)
+    monkeypatch.undo()
+    run(config(), out)
+    run(config(), tmp_path / "whole")
+    assert generator_hash(out / "final") == generator_hash(tmp_path / "whole" / "final")
 
 
-def test_one_update_is_two_separate_adversarial_steps() -> None:
-    """The shared discriminator pass against the two losses differentiated one by one."""
-    setting = config(autocast=False)
-    trainer = Trainer(setting, device=CPU)
-    twin = Trainer(setting, device=CPU)
-    batch = RandomCrops(Squares(), crop=(32, 40), batch=2, seed=0).batch(0, device=CPU)
+FULL_DISK = """
+import resource, signal
+from pathlib import Path
+from hdmodel.errors import CheckpointError
+from hdmodel.training_log import TrainingStatus
+from tests.trainings import run, staged
 
-    inputs = twin.condition(batch)
-    fake = twin.generator(inputs)
-    on_fake = twin.discriminator(inputs, fake)
-    on_real = twin.discriminator(inputs, batch.photo_BCHW)
-    on_detached = twin.discriminator(inputs, fake.detach())
-    g_loss = sum(((o.score_B1HW - 1) ** 2).mean() for o in on_fake)
-    for a, b in zip(on_fake, on_real, strict=True):
-        for x, y in zip(a.hidden, b.hidden, strict=True):
-            g_loss = g_loss + 10 * 4 / 3 / 2 * F.l1_loss(x, y.detach())
-    d_loss = sum((o.score_B1HW**2).mean() for o in on_detached)
-    d_loss = (d_loss + sum(((o.score_B1HW - 1) ** 2).mean() for o in on_real)) / 2
-    networks = (twin.generator, twin.discriminator)
-    for network, loss in zip(networks, (g_loss, d_loss), strict=True):
-        optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.5, 0.999))
-        gradients = torch.autograd.grad(loss, list(network.parameters()), retain_graph=True)
-        for parameter, gradient in zip(network.parameters(), gradients, strict=True):
-            parameter.grad = gradient
-        optimiser.step()
+def progress(status):
+    if status.step == 3:  # after the first save: files may not grow any more
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 
-    losses = trainer.update(batch, learning_rate=1e-3)
-    torch.testing.assert_close(losses.generator.total, g_loss)
-    torch.testing.assert_close(losses.discriminator.total, d_loss)
-    for ours, theirs in zip((trainer.generator, trainer.discriminator), networks, strict=True):
-        for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-            # Adam's first step only keeps the sign of a gradient, and that of a bias before an
-            # instance norm is rounding noise around zero.
-            if name.endswith("weight") or name in ("head.conv.bias",):
-                torch.testing.assert_close(a, b, rtol=0, atol=2e-5)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+    run(staged(log_every=8, picture_every=8), Path(sys.argv[1]), progress=progress)
+except CheckpointError as error:
+    print(error)
+"""
 
 
-def test_crops_come_from_the_samples_and_every_sample_is_seen() -> None:
-    class Numbered:
-        def __len__(self) -> int:
-            return 4
-
-        def __getitem__(self, index: int) -> Sample:
-            pixels = np.arange(10 * 12).reshape(10, 12)
-            photo = np.stack([pixels, pixels, pixels], -1).astype(np.uint8)
-            return np.full((10, 12), index, np.uint8), pixels.astype(np.int32), photo
-
-    crops = RandomCrops(Numbered(), crop=(4, 6), batch=2, seed=0)
-    seen, mirrored, corners = Counter(), set(), set()
-    for number in range(20):
-        batch = crops.batch(number, device=CPU)
-        for label, instance, photo in zip(
-            batch.label_BHW, batch.instance_BHW, batch.photo_BCHW, strict=True
-        ):
-            seen[int(label[0, 0])] += 1
-            step = int(instance[0, 1] - instance[0, 0])
-            mirrored.add(step)
-            window = instance if step == 1 else instance.flip(1)
-            first = int(window[0, 0])
-            corners.add(first)
-            expected = first + 12 * torch.arange(4)[:, None] + torch.arange(6)
-            assert torch.equal(window, expected.int())
-            assert torch.equal(((photo[0] + 1) * 127.5).round().int(), instance)
-    assert seen == {0: 10, 1: 10, 2: 10, 3: 10}
-    assert mirrored == {1, -1}
-    assert len(corners) > 15
+def test_a_full_disk_leaves_the_last_checkpoint_good(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    said = subprocess.run(
+        [sys.executable, "-c", f"import sys{FULL_DISK}", str(out)],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "step-0000003: cannot be written" in said
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-0000002"]
+    run(staged(), out)
+    run(staged(), tmp_path / "whole")
+    assert generator_hash(out / "final") == generator_hash(tmp_path / "whole" / "final")
 
 
-def test_samples_smaller_than_the_crop_are_refused() -> None:
-    crops = RandomCrops(Squares(size=(16, 64)), crop=(32, 40), batch=1, seed=0)
-    with pytest.raises(InputError, match=r"of 16x64 pixels, expected at least the crop, 32x40"):
-        crops.batch(0, device=CPU)
+def test_best_is_the_checkpoint_with_the_smallest_error(tmp_path: Path) -> None:
+    steps = 12
+    setting = config(stages=(stage(steps=steps, decay_steps=0),), save_every=1)
+    out = tmp_path / "run"
+    run(setting, out)
+    errors = {int(row["step"]): float(row["validation_l1"]) for row in rows(out)}
+    best = read_checkpoint_config(out / "best").training
+    assert best["step"] == min(errors, key=lambda step: errors[step])
+    batch = Squares(2, first=100)
+    network = load_generator(out / "best", dtype="float32")
+    assert best["validation_l1"] == pytest.approx(mean_error(network, batch), rel=0.05)
 
 
-@pytest.mark.parametrize("name", configs.names("models"))
-def test_every_shipped_model_can_be_built(name: str) -> None:
-    shipped = read_train_config(configs.find("models", name))
-    with torch.device("meta"):
-        network = build_generator(shipped.generator)
-    millions = sum(p.numel() for p in network.parameters()) / 1e6
-    sizes = {"pix2pixhd-global": 182.5, "pix2pixhd-local": 182.9, "pix2pixhd-demo": 4.4}
-    assert millions == pytest.approx(sizes.get(name, millions), abs=0.06)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"decay_from": 9}, "decay_from is 9, expected at most 4"),
-        ({"crop": [64, 64]}, "crop has height 64, expected at most 48"),
-        ({"stepz": 1}, "unknown key 'stepz', did you mean 'steps'"),
-        ({"generator": {"feature_channels": 3}}, "must be 0"),
-        ({"generator": {"out_channels": 1}}, r"generator\.out_channels is 1, expected 3"),
-        ({"crop": [4, 40], "discriminator": {"scales": 3}}, "4x40 pixels, expected at least 5 per"),
-        ({"crop": [1, 1], "discriminator": {"scales": 1}}, "1x1 pixels, expected at least 2 per"),
-        ({"seed": 2**63}, "seed: input should be less than 9223372036854775808"),
-        ({"feature_matching": float("inf")}, "feature_matching: input should be a finite number"),
-        ({"optimiser": {"learning_rate": float("inf")}}, "learning_rate: input should be a finite"),
-    ],
-)
-def test_wrong_settings_are_named(changes: dict[str, object], message: str) -> None:
-    plain = config().to_plain() | changes
-    with pytest.raises(ConfigError, match=rf"run\.yaml: .*{message}"):
-        TrainConfig.parse(plain, origin="run.yaml")
-
-
-@pytest.mark.parametrize("layers", [1, 2, 5])
-@pytest.mark.parametrize(("scales", "side"), [(1, 2), (3, 5), (6, 33)])
-def test_the_smallest_crops_allowed_can_be_judged(scales: int, side: int, layers: int) -> None:
-    shape = DiscriminatorConfig(base_channels=2, layers=layers, scales=scales)
-    trainer = Trainer(config(discriminator=shape, crop=(side, side)), device=CPU)
-    batch = RandomCrops(Squares(), crop=(side, side), batch=1, seed=0).batch(0, device=CPU)
-    assert trainer.update(batch, learning_rate=1e-3).discriminator.total.isfinite()
+def mean_error(network: torch.nn.Module, scenes: Squares) -> float:
+    """The mean absolute difference, computed from the label maps by hand."""
+    differences = []
+    for index in range(len(scenes)):
+        label, _, photo = scenes[index]
+        edges = np.zeros(label.shape, bool)
+        for axis in (0, 1):
+            step = np.diff(label.astype(int), axis=axis) != 0
+            before, after = ([slice(None)] * 2 for _ in range(2))
+            before[axis], after[axis] = slice(None, -1), slice(1, None)
+            edges[tuple(before)] |= step
+            edges[tuple(after)] |= step
+        one_hot = np.eye(3, dtype=np.float32)[label].transpose(2, 0, 1)
+        inputs = np.concatenate([one_hot, edges[None].astype(np.float32)])
+        with torch.no_grad():
+            fake = network(torch.from_numpy(inputs)[None])[0].permute(1, 2, 0).numpy()
+        differences.append(np.abs((fake + 1) * 127.5 - photo).mean())
+    return float(np.mean(differences))
 
 
 def test_progress_is_told_every_update(tmp_path: Path) -> None:
-    told: list[tuple[int, bool]] = []
+    told: list[tuple[int, str, bool]] = []
 
-    def show(step: int, losses: StepLosses | None) -> None:
-        told.append((step, losses is not None))
+    def show(status: TrainingStatus) -> None:
+        told.append((status.step, status.stage, status.losses is not None))
+        assert status.steps == 4
 
-    keys = {"taxonomy": TAXONOMY, "palette": PALETTE, "out": tmp_path / "run", "device": CPU}
-    train(config(steps=2), Squares(), **keys, progress=show)
-    train(config(steps=4), Squares(), **keys, progress=show)
-    assert told == [(0, False), (1, True), (2, True), (2, False), (3, True), (4, True)]
+    run(config(), tmp_path / "run", progress=show)
+    assert told == [(0, "all", False), *((step, "all", True) for step in range(1, 5))]
+
+
+def test_epochs_become_updates() -> None:
+    setting = config(
+        stages=(
+            stage(name="one", steps=None, decay_steps=None, epochs=10, decay_epochs=4, batch=2),
+            stage(name="two", steps=7, decay_steps=0, batch=1),
+        )
+    )
+    first, second = plan_stages(setting, scenes=5)
+    assert (first.schedule.steps, first.schedule.decay_from) == (25, 15)
+    assert (first.first, first.end, second.first, second.end) == (0, 25, 25, 32)
+    factors = [first.schedule.learning_rate_factor(step) for step in (0, 14, 15, 24)]
+    assert factors == pytest.approx([1, 1, 10 / 11, 1 / 11])
+
+
+def test_too_few_scenes_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    setting = config(stages=(stage(batch=6),))
+    with pytest.raises(InputError, match=r"has 5 scenes to train on, expected at least 6, the ba"):
+        run(setting, out)
+    assert not out.exists()
+
+
+def test_without_validation_scenes_it_trains_all_the_same(tmp_path: Path) -> None:
+    from hdmodel.training import train
+
+    final = train(
+        config(),
+        SquareSets(validation=0),
+        taxonomy=TAXONOMY,
+        palette=PALETTE,
+        out=tmp_path / "run",
+        device=CPU,
+    )
+    assert read_checkpoint_config(final).training["step"] == 4
+    assert (tmp_path / "run" / "best").resolve().name == "step-0000004"
+    assert len(list((tmp_path / "run" / "samples").iterdir())) == 1
+
+
+def test_the_record_says_where_weights_come_from(tmp_path: Path) -> None:
+    final = run(config(), tmp_path / "run")
+    record = yaml.safe_load((final / "config.yaml").read_text())
+    assert record["training"]["config"] == config().to_plain()
+    assert record["training"]["torch"] == torch.__version__
 
 
 def test_untrained_checkpoints_depend_on_the_seed(tmp_path: Path) -> None:
-    shape = read_train_config(configs.find("models", "tiny")).generator
+    shape = GeneratorConfig(num_classes=9, base_channels=4, downsamplings=2, blocks=1)
     one, same, other = (
         init_checkpoint(shape, taxonomy=TAXONOMY, seed=seed, to=tmp_path / name)
         for name, seed in (("one", 0), ("same", 0), ("other", 1))

@@ -121,7 +121,7 @@ def test_shipped_yaml_loads_under_its_name(path: Path) -> None:
     elif kind == "policies":
         assert importlib.import_module("pipeline.policy").Policy.load(name).name == name
     elif kind == "models":
-        importlib.import_module("hdmodel.train_config").read_train_config(path)
+        importlib.import_module("hdsynth.training_job").read_train_job(path)
     elif kind == "jobs":
         importlib.import_module("pipeline.config").RenderConfig.load(path, options={})
     else:

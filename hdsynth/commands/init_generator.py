@@ -34,15 +34,15 @@ def init_generator(*, config: str, to: Path, taxonomy: str | None, seed: int) ->
     CONFIG is a shipped model (hdsynth configs models) or a YAML file of that form. The photos of
     such a generator are noise; labels, sizes, speed and disk use are those of the real thing.
     """
-    from hdmodel.train_config import read_train_config
     from hdsynth.commands.models import model_file
+    from hdsynth.training_job import read_train_job
     from pipeline.checkpoints import taxonomy_record
     from pipeline.targets import check_new
     from pipeline.taxonomy import Taxonomy
 
     check_new(to)
-    model = read_train_config(model_file(config))
-    record = taxonomy_record(Taxonomy.load(taxonomy or model.dataset.taxonomy))
+    model = read_train_job(model_file(config))
+    record = taxonomy_record(Taxonomy.load(taxonomy or model.taxonomy))
     from hdmodel.initialise import init_checkpoint
 
     init_checkpoint(model.generator, taxonomy=record, seed=seed, to=to)

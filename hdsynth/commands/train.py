@@ -1,17 +1,40 @@
 """`hdsynth train`: a generator of your own."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from hdmodel.train_config import TrainConfig
+    from hdsynth.training_job import TrainJob
+
+
+def training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The argument and the options that say what is trained."""
+    for decorator in (
+        click.option(
+            "--set",
+            "assignments",
+            metavar="KEY=VALUE",
+            multiple=True,
+            help="Change one key of CONFIG, such as generator.blocks=6; may be repeated. Stages "
+            "are counted from 0: --set stages.0.steps=500.",
+        ),
+        click.option(
+            "--dataset",
+            metavar="DIR",
+            help="Where the dataset lies; the same as --set dataset.root=DIR.",
+        ),
+        click.argument("config"),
+    ):
+        command = decorator(command)
+    return command
 
 
 @click.command()
-@click.argument("config")
+@training_options
 @click.option(
     "--out",
     metavar="DIR",
@@ -20,51 +43,53 @@ if TYPE_CHECKING:
     help="The folder to write into; the same command again goes on where it stopped.",
 )
 @click.option(
-    "--dataset",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Where the dataset lies; the same as --set dataset.root=DIR.",
-)
-@click.option(
-    "--set",
-    "assignments",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Change one key of CONFIG, such as batch=4 or generator.blocks=6; may be repeated.",
-)
-@click.option(
     "--device",
     default="auto",
     show_default=True,
     help="auto (the first CUDA device, else the CPU), cpu, cuda or cuda:N.",
 )
 def train(
-    *, config: str, out: Path, dataset: Path | None, assignments: tuple[str, ...], device: str
+    *, config: str, out: Path, dataset: str | None, assignments: tuple[str, ...], device: str
 ) -> None:
     """Train a pix2pixHD generator.
 
     CONFIG is a shipped model (hdsynth configs models) or a YAML file of that form; it names the
-    dataset, the networks and the schedule. DIR gets metrics.csv, sheets of pictures (labels,
-    rendered, real), checkpoints to go on from, and at the end the checkpoint DIR/final.
+    dataset, the networks, the losses and the stages. DIR gets metrics.csv, TensorBoard logs,
+    sheets of pictures (labels, rendered, real), checkpoints to go on from, and at the end the
+    checkpoint DIR/final and the page DIR/report.html.
+
+    With several GPUs: torchrun --nproc-per-node N -m hdsynth train CONFIG --out DIR
+    """
+    job = load_job(config, dataset, assignments)
+    final = run_training(job, out=out, device=device)
+    if int(os.environ.get("RANK", "0")) == 0:
+        click.echo(f"{final}: trained; see {out / 'report.html'}. Next:")
+        if job.encoder is not None:
+            click.echo(f"  hdsynth styles {final} --dataset DIR --format FMT")
+        click.echo(f"  hdsynth render --generator {final} ...")
+
+
+def load_job(config: str, dataset: str | None, assignments: tuple[str, ...]) -> "TrainJob":
+    """The training that a command line describes.
+
+    Raises:
+        ConfigError: It describes none.
     """
     from hdmodel.settings import override, read_yaml
-    from hdmodel.train_config import TrainConfig
     from hdsynth.commands.models import model_file
+    from hdsynth.training_job import TrainJob
 
     file = model_file(config)
     if dataset is not None:
         assignments = (*assignments, f"dataset.root={dataset}")
-    parsed = TrainConfig.parse(override(read_yaml(file), assignments), origin=str(file))
-    final = run_training(parsed, out=out, device=device)
-    click.echo(f"{final}: trained. Next:")
-    click.echo(f"  hdsynth render --generator {final} ...")
+    return TrainJob.parse(override(read_yaml(file), assignments), origin=str(file))
 
 
-def run_training(config: "TrainConfig", *, out: Path, device: str = "auto") -> Path:
-    """Open the dataset that a configuration names, and train on it.
+def run_training(job: "TrainJob", *, out: Path, device: str = "auto") -> Path:
+    """Open the scenes that a training asks for, and train on them.
 
     Args:
-        config: The training run; its number of classes is replaced by the taxonomy's.
+        job: The training run; its number of classes is replaced by the taxonomy's.
         out: The folder to write into.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
 
@@ -74,28 +99,47 @@ def run_training(config: "TrainConfig", *, out: Path, device: str = "auto") -> P
     Raises:
         HdsynthError: Something the configuration names cannot be used.
     """
+    from contextlib import nullcontext
+
     from hdsynth.training_progress import training_bar
     from hdsynth.training_scenes import open_training_scenes
     from pipeline.checkpoints import taxonomy_record
+    from pipeline.lock import locked
 
-    samples, taxonomy = open_training_scenes(config.dataset, seed=config.seed)
+    scenes = open_training_scenes(job)
     # Threads that wait by spinning make every step several times slower when anything else runs.
     # Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
+    from hdmodel.data_parallel import Processes
+    from hdmodel.training import check_training
     from hdmodel.training import train as train_generator
     from pipeline.devices import candidate_devices
 
-    generator = config.generator.model_copy(update={"num_classes": taxonomy.num_classes})
-    where = torch.device(candidate_devices(device)[0])
-    with training_bar(config.steps) as progress:
-        return train_generator(
-            config.model_copy(update={"generator": generator}),
-            samples,
-            taxonomy=taxonomy_record(taxonomy),
-            palette=taxonomy.colors,
-            out=out,
-            device=where,
-            progress=progress,
-        )
+    devices = candidate_devices(device)
+    where = torch.device(devices[int(os.environ.get("LOCAL_RANK", "0")) % len(devices)])
+    if where.type == "cuda":
+        torch.cuda.set_device(where)
+    generator = job.generator.model_copy(update={"num_classes": scenes.taxonomy.num_classes})
+    job = job.model_copy(update={"generator": generator})
+    processes = Processes.join(where)
+    check_training(job, scenes, processes=processes)
+    out.mkdir(parents=True, exist_ok=True)
+    with (
+        locked(out) if processes.is_first else nullcontext(),
+        training_bar() as progress,
+    ):
+        try:
+            return train_generator(
+                job,
+                scenes,
+                taxonomy=taxonomy_record(scenes.taxonomy),
+                palette=scenes.taxonomy.colors,
+                out=out,
+                device=where,
+                processes=processes,
+                progress=progress,
+            )
+        finally:
+            processes.leave()

@@ -1,6 +1,7 @@
 """What a dataset is: where it lies, in which format, and how its files are named."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -68,8 +69,17 @@ class DatasetConfig(Settings):
     @field_validator("format")
     @classmethod
     def _check_format(cls, value: str) -> str:
-        if value not in FORMATS:
-            near = difflib.get_close_matches(value, FORMATS, n=1)
-            hint = f", did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"unknown dataset format{hint} (known: {', '.join(FORMATS)})")
-        return value
+        return check_format(value, FORMATS)
+
+
+def check_format(value: str, known: Sequence[str]) -> str:
+    """A format's name, if it is a known one.
+
+    Raises:
+        ValueError: It is not; the message names the nearest one.
+    """
+    if value not in known:
+        near = difflib.get_close_matches(value, known, n=1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown dataset format{hint} (known: {', '.join(known)})")
+    return value
