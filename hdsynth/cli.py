@@ -25,6 +25,7 @@ COMMANDS = {
     "preview": "hdsynth.commands.output:preview",
     "init-generator": "hdsynth.commands.init_generator:init_generator",
     "import-pix2pixhd": "hdsynth.commands.import_pix2pixhd:import_pix2pixhd",
+    "import-vgg": "hdsynth.commands.import_vgg:import_vgg",
     "train": "hdsynth.commands.train:train",
     "configs": "hdsynth.commands.configs:configs",
 }
