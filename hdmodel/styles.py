@@ -138,7 +138,7 @@ def cluster_styles(
         num_classes: The number of classes.
         categories: Category of each class; classes of category "" belong together with none.
         encoder_sha256: Digest of the encoder's weights.
-        seed: Of the K-means; the result does not depend on the number of threads.
+        seed: Of the K-means.
         modes: Most modes of a class.
         min_per_mode: See above.
         min_area: See above, in pixels.
@@ -224,12 +224,8 @@ def _cluster(
     members = np.zeros(len(looks), np.int64)
     if most > 1:
         from sklearn.cluster import KMeans
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-        # Threads add up in any order, which may tip an object into another cluster.
-        with threadpool_limits(limits=1):
-            fitted = KMeans(most, n_init=_RESTARTS, random_state=seed % 2**32).fit(looks)
-        members = fitted.labels_
+        members = KMeans(most, n_init=_RESTARTS, random_state=seed % 2**32).fit(looks).labels_
     numbers, members, counts = np.unique(members, return_inverse=True, return_counts=True)
     centers = np.stack([looks[members == n].mean(axis=0) for n in range(len(numbers))])
     # Equal counts are sorted by their centres, so that the order means something.
@@ -260,20 +256,8 @@ def save_styles(checkpoint: str | Path, bank: StyleBank) -> None:
     info = {
         "format": FORMAT,
         "version": VERSION,
-        "encoder_sha256": bank.encoder_sha256,
         "sha256": {STYLES_FILE: hashlib.sha256(content).hexdigest()},
-        "seed": bank.seed,
-        "provenance": bank.provenance,
-        "classes": [
-            {
-                "name": name,
-                **asdict(bank.uses[class_id]),
-                "coverage": coverage(bank.uses[class_id]),
-                "modes": bank.mode_counts(class_id).tolist(),
-                "fallback": bank.fallback[class_id],
-            }
-            for class_id, name in enumerate(names)
-        ],
+        **describe_styles(bank, names),
     }
     text = json.dumps(info, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     try:
@@ -285,11 +269,29 @@ def save_styles(checkpoint: str | Path, bank: StyleBank) -> None:
         ) from None
 
 
-def coverage(use: ClassUse) -> dict[str, float | None]:
-    """Shares of a class's objects and pixels that were used, 0..1; None where it has none."""
+def describe_styles(bank: StyleBank, class_names: Sequence[str]) -> dict[str, Any]:
+    """What people want to know of a style bank, as plain data.
+
+    Per class: the objects and pixels that there were and that were used, their shares (`coverage`,
+    0..1, null where there were none), the number of objects in each mode, and the fallback.
+    """
     return {
-        "objects": use.used_objects / use.objects if use.objects else None,
-        "pixels": use.used_pixels / use.pixels if use.pixels else None,
+        "encoder_sha256": bank.encoder_sha256,
+        "seed": bank.seed,
+        "provenance": bank.provenance,
+        "classes": [
+            {
+                "name": name,
+                **asdict(use),
+                "coverage": {
+                    "objects": use.used_objects / use.objects if use.objects else None,
+                    "pixels": use.used_pixels / use.pixels if use.pixels else None,
+                },
+                "modes": bank.mode_counts(class_id).tolist(),
+                "fallback": bank.fallback[class_id],
+            }
+            for class_id, (name, use) in enumerate(zip(class_names, bank.uses, strict=True))
+        ],
     }
 
 
