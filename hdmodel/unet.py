@@ -85,10 +85,9 @@ class UNet(nn.Module):
         super().__init__()
         widths = [base_channels * min(2**level, _MOST) for level in range(downsamplings)]
         deepest = downsamplings - 1
+        # The deepest map may be a single pixel, which a norm would make 0.
         self.down = nn.ModuleList(
-            Contraction(
-                before, after, activated=level > 0, normalised=0 < level < deepest
-            )  # the deepest map may be a single pixel
+            Contraction(before, after, activated=level > 0, normalised=0 < level < deepest)
             for level, (before, after) in enumerate(
                 zip([in_channels, *widths], widths, strict=False)
             )
