@@ -26,7 +26,8 @@ _WIDTHS = (64, 128, 256, 512, 512)
 _HOW_TO = (
     'on a machine with internet, python -c "import torchvision; '
     "torchvision.models.vgg19(weights='DEFAULT')\" fetches them; or name a file with "
-    "--set vgg.weights=FILE; or go without them: --set losses.perceptual=0 (docs/training.md)"
+    "--set vgg.weights=FILE (hdsynth import-vgg makes a stand-in); or go without them: "
+    "--set losses.perceptual=0 (docs/training.md)"
 )
 
 
@@ -108,24 +109,20 @@ def load_perceptual(config: PerceptualConfig, *, device: torch.device) -> Percep
     """
     file = weights_path(config)
     state = _read(file)
-    names = _names(state.keys(), file)
-    deepest = max((_place(layer, names, file) for layer in config.layers), default=0)
-    convolutions: dict[str, tuple[Tensor, Tensor]] = {}
-    channels = 3
-    for name, key in list(names.items())[:deepest]:
-        width = _WIDTHS[int(name[4]) - 1]
-        expected = {f"{key}.weight": (width, channels, 3, 3), f"{key}.bias": (width,)}
-        found = {part: tuple(state[part].shape) for part in expected if part in state}
-        check_keys(expected, found, origin=str(file))
-        convolutions[name] = (state[f"{key}.weight"].float(), state[f"{key}.bias"].float())
-        channels = width
-    loss = PerceptualLoss(config, convolutions)
+    names = _needed(config, {key: tuple(value.shape) for key, value in state.items()}, file)
+    loss = PerceptualLoss(
+        config,
+        {
+            name: (state[f"{key}.weight"].float(), state[f"{key}.bias"].float())
+            for name, key in names.items()
+        },
+    )
     place(loss, device, torch.channels_last)
     return loss
 
 
 def check_perceptual(config: PerceptualConfig) -> None:
-    """Find out whether the weights are there and are those of a VGG, without keeping them.
+    """Find out whether the weights are there and fit a VGG, without keeping them.
 
     Raises:
         CheckpointError: They are not.
@@ -135,13 +132,12 @@ def check_perceptual(config: PerceptualConfig) -> None:
         try:
             with safe_open(file, framework="pt") as opened:
                 keys = list(opened.keys())
+                shapes = {key: tuple(opened.get_slice(key).get_shape()) for key in keys}
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{file}: not a safetensors file ({error})") from None
     else:
-        keys = list(_read(file))
-    names = _names(keys, file)
-    for layer in config.layers:
-        _place(layer, names, file)
+        shapes = {key: tuple(value.shape) for key, value in _read(file).items()}
+    _needed(config, shapes, file)
 
 
 def weights_path(config: PerceptualConfig) -> Path:
@@ -173,6 +169,23 @@ def _read(file: Path) -> Mapping[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file}: not a safetensors file ({error})") from None
     return state
+
+
+def _needed(
+    config: PerceptualConfig, shapes: Mapping[str, tuple[int, ...]], file: Path
+) -> dict[str, str]:
+    """The convolutions down to the deepest layer compared: our names to torchvision's."""
+    names = _names(shapes.keys(), file)
+    deepest = max(_place(layer, names, file) for layer in config.layers)
+    needed = dict(list(names.items())[:deepest])
+    expected: dict[str, tuple[int, ...]] = {}
+    channels = 3
+    for name, key in needed.items():
+        width = _WIDTHS[int(name[4]) - 1]
+        expected |= {f"{key}.weight": (width, channels, 3, 3), f"{key}.bias": (width,)}
+        channels = width
+    check_keys(expected, {key: shapes[key] for key in expected if key in shapes}, origin=str(file))
+    return needed
 
 
 def _names(keys: Collection[str], file: Path) -> dict[str, str]:
