@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+MOST_ROWS = 6
+PAPER, INK = (247, 247, 245), (28, 29, 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +44,12 @@ class MetricsTable:
         self._path = path
         self._columns = list(columns)
         kept = [row for row in read_metrics(path) if int(row["step"]) <= step] if step else []
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._columns)
+        temporary = path.with_name(f".{path.name}.tmp")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self._columns, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(kept)
+        temporary.replace(path)
 
     def append(self, row: Mapping[str, float | int | str]) -> None:
         """Add one row; columns without a value stay empty."""
@@ -54,12 +59,14 @@ class MetricsTable:
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics file; a last line that a kill cut short is left out."""
+    """The rows of a metrics file, or none; a line that a kill cut short is left out."""
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if None not in row.values()]
-    return [row for row in rows if row["step"].isdecimal()]
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        # Without its line end even a line with all its commas may have lost digits.
+        lines = [line for line in file if line.endswith("\n")]
+    rows = [row for row in csv.DictReader(lines) if None not in row and None not in row.values()]
+    return [row for row in rows if row.get("step", "").isdecimal()]
 
 
 class EventLog:
@@ -103,24 +110,59 @@ def picture_sheet(
 ) -> Image.Image:
     """One row per sample: its label map in colours, the rendered photo, the real photo.
 
+    A line above says which is which. There are at most 6 rows.
+
     Args:
         label_BHW: Class ids.
         fake_BCHW: Rendered photos in [-1, 1].
         real_BCHW: Real photos in [-1, 1].
-        palette: RGB colour of each class, [num_classes, 3].
+        palette: RGB colour of each class, uint8 [num_classes, 3].
     """
-    columns = [palette[label_BHW.cpu().numpy()], to_pixels(fake_BCHW), to_pixels(real_BCHW)]
-    rows = np.concatenate(columns, axis=2)
-    return Image.fromarray(np.concatenate(list(rows), axis=0))
+    columns = {
+        "labels": palette[label_BHW[:MOST_ROWS].cpu().numpy()],
+        "rendered": to_pixels(fake_BCHW[:MOST_ROWS]),
+        "real": to_pixels(real_BCHW[:MOST_ROWS]),
+    }
+    count, height, width = columns["labels"].shape[:3]
+    gap = max(2, width // 128)
+    font = ImageFont.load_default(min(24, max(10, width // 16)))
+    top = round(1.5 * font.size)
+    sheet = Image.new("RGB", (3 * width + 2 * gap, top + count * height + (count - 1) * gap), PAPER)
+    for place, (name, pictures) in enumerate(columns.items()):
+        x = place * (width + gap)
+        title = Image.new("RGB", (width, top), PAPER)
+        ImageDraw.Draw(title).text((2, top / 2), name, fill=INK, font=font, anchor="lm")
+        sheet.paste(title, (x, 0))
+        for row, picture in enumerate(pictures):
+            sheet.paste(Image.fromarray(picture), (x, top + row * (height + gap)))
+    return sheet
 
 
 def log_line(row: Mapping[str, Any], *, steps: int, seconds_left: float) -> str:
-    """A row of the metrics as one line of text."""
+    """A row of the metrics as one line of text.
+
+    Args:
+        row: The row, with `step`, `stage` and `seconds_per_step`.
+        steps: Updates of all stages together.
+        seconds_left: How long the rest will take.
+    """
     known = ("step", "stage", "learning_rate", "seconds_per_step")
     losses = ", ".join(
         f"{name.replace('_', ' ')} {value:.3f}" for name, value in row.items() if name not in known
     )
     return (
         f"{row['stage']}: step {row['step']}/{steps}: {losses}, "
-        f"{row['seconds_per_step']:.2f} s/step, {round(seconds_left / 60)} min left"
+        f"{row['seconds_per_step']:.2f} s/step, {duration(seconds_left)} left"
     )
+
+
+def duration(seconds: float) -> str:
+    """A time in its two largest units: `40 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
+    if seconds < 60:
+        return f"{round(seconds)} s"
+    minutes = round(seconds / 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours_of_day = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours_of_day} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
