@@ -27,6 +27,7 @@ COMMANDS = {
     "import-pix2pixhd": "hdsynth.commands.import_pix2pixhd:import_pix2pixhd",
     "import-vgg": "hdsynth.commands.import_vgg:import_vgg",
     "train": "hdsynth.commands.train:train",
+    "styles": "hdsynth.commands.styles:styles",
     "configs": "hdsynth.commands.configs:configs",
 }
 """Command name to `module:attribute`, in the order of the help text; loaded when asked for."""
