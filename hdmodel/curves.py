@@ -12,7 +12,8 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 12, 20, 26
 """Margins around the plot, in units of the picture as WIDTH and HEIGHT are."""
 LOG_FROM = 20.0
 """The ratio of largest to smallest value from which an axis is logarithmic."""
-MOST_POINTS = 300
+MOST_POINTS = 360
+"""Of one line over its whole width."""
 CHARACTER_WIDTH = 6.2
 
 Floats = npt.NDArray[np.float64]
@@ -120,7 +121,9 @@ def draw(
 
     def path(part: Series, values: Floats) -> str:
         shown = np.clip(heights.place(values), heights.low, heights.high)
-        return _path(*thin(x_of(part.steps), y_of(shown)))
+        share = (part.steps[-1] - part.steps[0]) / end
+        most = 2 * max(1, round(share * MOST_POINTS / 2))
+        return _path(*thin(x_of(part.steps), y_of(shown), most=most))
 
     lines = tuple(
         Line(
@@ -166,7 +169,7 @@ def centred_mean(values: Floats, window: int) -> Floats:
     return mean
 
 
-def thin(x: Floats, y: Floats, *, most: int = MOST_POINTS) -> tuple[Floats, Floats]:
+def thin(x: Floats, y: Floats, *, most: int) -> tuple[Floats, Floats]:
     """Fewer points that look the same: of each run of neighbours, the lowest and the highest.
 
     Args:
@@ -189,11 +192,11 @@ def ticks(low: float, high: float, *, count: int = 4) -> list[float]:
     Args:
         low: The least value.
         high: The largest value, above `low`.
-        count: About how many.
+        count: About how many distances between them.
     """
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
-    distance = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    distance = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= 0.8 * rough)
     first, last = math.ceil(low / distance - 1e-9), math.floor(high / distance + 1e-9)
     return [number * distance for number in range(first, last + 1)]
 
@@ -201,7 +204,7 @@ def ticks(low: float, high: float, *, count: int = 4) -> list[float]:
 def log_ticks(low: float, high: float) -> list[float]:
     """Round numbers for a logarithmic axis from low to high, both above 0."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    factors = (1, 2, 5) if len(exponents) <= 3 else (1,)
+    factors = (1, 2, 5) if high / low < 1000 else (1,)
     found = [factor * 10.0**exponent for exponent in exponents for factor in factors]
     inside = [value for value in found if low * 0.999 <= value <= high * 1.001]
     return inside[:: -(-len(inside) // 6)]
@@ -245,7 +248,8 @@ class _Axis:
         """Where values lie between low and high."""
         if not self.logarithmic:
             return values
-        return np.log10(np.maximum(values, 10.0**self.low))
+        logarithms: Floats = np.log10(np.maximum(values, 10.0**self.low))
+        return logarithms
 
     def ticks(self) -> list[float]:
         if self.logarithmic:

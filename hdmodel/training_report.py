@@ -44,7 +44,8 @@ ADVICE = {
     "learning_rate": "Level, then down to 0 over the decay of a stage.",
     "seconds_per_step": "Level within a stage. A climb points at other work on the machine.",
     VALIDATION: "How far rendered pixels are from real ones, of 255, on scenes not trained on. It "
-    "should fall. Look at the pictures too: a blurred photo can score well.",
+    "should fall. The best is that of the finest photos. Look at the pictures too: a blurred photo "
+    "can score well.",
 }
 OTHER_ADVICE = "Less is better."
 
@@ -176,7 +177,8 @@ def _other_panels(
             step = int(folder.best.resolve().name.rpartition("-")[2])
             for value in series.values[series.steps == step]:
                 mark = (step, value, f"best: {value:.3g} at step {step:,}")
-        chart = curves.draw([series], stages, scattered=False, mark=mark)
+        scattered = name == "seconds_per_step"
+        chart = curves.draw([series], stages, scattered=scattered, mark=mark)
         yield Panel(title, chart, ADVICE[name], f"{series.values[-1]:.3g}")
 
 
