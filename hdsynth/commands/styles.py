@@ -144,11 +144,11 @@ def build(
     as_json: bool,
     **dataset: Any,
 ) -> None:
-    """Make the style bank of the generator CKPT: the K looks each of its classes comes in.
+    """Make the style bank of a generator.
 
-    Every object of the dataset is encoded, and each class's objects are clustered by K-means. Best
-    done on the dataset and split the generator was trained on; keys that are not given are those
-    of the training. A style bank that CKPT has already is replaced.
+    Every object of the dataset is encoded, and the objects of each class are clustered by K-means
+    into the looks the class comes in. Best done on the dataset and split the generator was trained
+    on; keys that are not given are those of the training. A bank that CKPT has already is replaced.
     """
     from hdmodel.checkpoint import read_checkpoint_config
     from hdmodel.styles import describe_styles, save_styles
@@ -206,9 +206,9 @@ def show(
     fit: str | None,
     **dataset: Any,
 ) -> None:
-    """Draw one scene in every look of its main classes: a row per class, a column per mode.
+    """Draw a scene in every look of its main classes.
 
-    Without a dataset, a scene of the sample world is shown, where the generator has the classes of
+    The picture has a row per class and a column per mode. Without a dataset, a scene of the sample world is shown, where the generator has the classes of
     Cityscapes.
     """
     from hdmodel.styles import load_styles
