@@ -125,7 +125,7 @@ def picture_sheet(
     }
     count, height, width = columns["labels"].shape[:3]
     gap = max(2, width // 128)
-    text_size = min(24, max(10, width // 16))
+    text_size = max(10, width // 24)
     font = ImageFont.load_default(text_size)
     top = round(1.5 * text_size)
     sheet = Image.new("RGB", (3 * width + 2 * gap, top + count * height + (count - 1) * gap), PAPER)
