@@ -161,7 +161,7 @@ def make_style_bank(
         crowds=looks.crowds,
         class_names=source.taxonomy.class_names,
         provenance={
-            "dataset": dataset.to_plain(),
+            "dataset": {k: v for k, v in dataset.to_plain().items() if v is not None},
             "scenes": len(refs),
             "size": list(size),
             "fit": mode,

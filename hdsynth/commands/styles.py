@@ -208,8 +208,8 @@ def show(
 ) -> None:
     """Draw a scene in every look of its main classes.
 
-    The picture has a row per class and a column per mode. Without a dataset, a scene of the sample world is shown, where the generator has the classes of
-    Cityscapes.
+    The picture has a row per class and a column per mode. Without a dataset, a scene of the sample
+    world is shown, where the generator has the classes of Cityscapes.
     """
     from hdmodel.styles import load_styles
     from pipeline.devices import candidate_devices
