@@ -207,6 +207,7 @@ def save_checkpoint(
         CheckpointError: The folder exists, cannot be written, or weights do not fit the dtype.
     """
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     folder = Path(path)
@@ -243,8 +244,9 @@ def save_checkpoint(
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
         temporary.rename(folder)
-    except OSError as error:
-        raise CheckpointError(f"{folder}: cannot be written ({error.strerror or error})") from None
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{folder}: cannot be written ({reason})") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder

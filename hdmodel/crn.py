@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hdmodel.layers import Block
+
 _WIDTHS = (16, 16, 16, 16, 16, 8, 8, 2, 0.5)
 """Channels of the modules from coarse to fine, in base channels: 1024 to 32 for 64 of them."""
 
@@ -19,7 +21,7 @@ def module_widths(base_channels: int, doublings: int) -> list[int]:
     ]
 
 
-class RefinementModule(nn.Module):
+class RefinementModule(Block):
     """Twice: 3x3 convolution, layer norm, leaky ReLU (section 3.1).
 
     The norm is over channels, height and width of a sample, with a scale and an offset per channel,

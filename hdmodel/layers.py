@@ -26,7 +26,11 @@ class InstanceNorm(nn.Module):
         return samples[0] if len(samples) == 1 else torch.cat(samples)
 
 
-class ConvNormReLU(nn.Module):
+class Block(nn.Module):
+    """A part of a network that `keep_no_activations` may compute twice."""
+
+
+class ConvNormReLU(Block):
     """Convolution, instance norm, ReLU: the paper's `c7s1-k` and `dk`."""
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel: int, stride: int) -> None:
@@ -67,7 +71,7 @@ def _repeat(x_BCHW: Tensor) -> Tensor:
     return repeated
 
 
-class Upsample(nn.Module):
+class Upsample(Block):
     """Doubles height and width; convolution, instance norm, ReLU: the paper's `uk`.
 
     Args:
@@ -96,7 +100,7 @@ class Upsample(nn.Module):
         return F.relu(self.norm(self.conv(x_BCHW)), inplace=True)
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(Block):
     """Two 3x3 convolutions around which the input is carried: the paper's `Rk`."""
 
     def __init__(self, channels: int) -> None:
@@ -204,5 +208,5 @@ def keep_no_activations(network: nn.Module) -> None:
     Each block then keeps its input alone, for about a third more computation.
     """
     for block in network.modules():
-        if isinstance(block, ConvNormReLU | Upsample | ResidualBlock):
+        if isinstance(block, Block):
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]

@@ -142,7 +142,7 @@ def train(
         ConfigError: `out` holds a run with another configuration.
         InputError: The scenes do not fit the configuration.
         CheckpointError: A checkpoint cannot be read or written; earlier ones stay.
-        TrainingError: A loss is not finite.
+        TrainingError: A loss is not finite, or the disk is full; earlier checkpoints stay.
     """
     tune_allocator()
     processes = processes or Processes()
@@ -152,7 +152,13 @@ def train(
         run.folder.claim(config, taxonomy)
         run.folder.settle()
     processes.wait()
-    return run.to_the_end(stages)
+    try:
+        return run.to_the_end(stages)
+    except OSError as error:
+        raise TrainingError(
+            f"{out}: cannot be written ({error.strerror or error}); saved checkpoints are kept, "
+            "the same command goes on from the last one"
+        ) from error
 
 
 @dataclass(slots=True)

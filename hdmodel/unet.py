@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hdmodel.layers import InstanceNorm
+from hdmodel.layers import Block, InstanceNorm
 
 _KERNEL = 4
 _MOST = 8
@@ -17,7 +17,7 @@ _WITH_DROPOUT = 3
 _DROPPED = 0.5
 
 
-class Contraction(nn.Module):
+class Contraction(Block):
     """Strided convolution and, except at both ends of the encoder, instance norm."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Contraction(nn.Module):
         return halved_BCHW
 
 
-class Expansion(nn.Module):
+class Expansion(Block):
     """ReLU, fractionally strided convolution, instance norm and, while training, dropout."""
 
     def __init__(self, in_channels: int, out_channels: int, *, dropout: bool) -> None:

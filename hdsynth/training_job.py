@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, PositiveInt, Tag, field_validator
 
+import configs
 from hdmodel.settings import read_yaml
 from hdmodel.train_config import TrainConfig, TrainingSet
 from pipeline.errors import TaxonomyError
@@ -14,6 +15,8 @@ from pipeline.sources.config import check_format
 from pipeline.sources.layouts import LAYOUTS
 
 SAMPLE_WORLD = "sample-world"
+WORLD_KEYS = ("scenes", "world_seed")
+"""Keys of `dataset` that only the sample world has."""
 
 
 class WorldScenesConfig(TrainingSet):
@@ -81,3 +84,11 @@ def read_train_job(path: Path) -> TrainJob:
         ConfigError: The file is missing or malformed.
     """
     return TrainJob.parse(read_yaml(path), origin=str(path))
+
+
+def is_training(name_or_path: str | Path) -> bool:
+    """Whether a name or file is that of a training rather than of a render job."""
+    if configs.find("jobs", name_or_path).is_file() and not Path(name_or_path).is_file():
+        return False
+    file = configs.find("models", name_or_path)
+    return file.is_file() and "stages" in read_yaml(file)

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -201,32 +202,41 @@ def test_a_loss_that_is_not_finite_stops_it_and_the_last_checkpoint_is_good(
 FULL_DISK = """
 import resource, signal
 from pathlib import Path
-from hdmodel.errors import CheckpointError
-from hdmodel.training_log import TrainingStatus
+from hdmodel.errors import HdsynthError
 from tests.trainings import run, staged
 
 def progress(status):
     if status.step == 3:  # after the first save: files may not grow any more
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+        limit = int(sys.argv[2])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 try:
     run(staged(log_every=8, picture_every=8), Path(sys.argv[1]), progress=progress)
-except CheckpointError as error:
-    print(error)
+except HdsynthError as error:
+    print(type(error).__name__, error)
 """
 
 
-def test_a_full_disk_leaves_the_last_checkpoint_good(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        (2000, "TrainingError .*run: cannot be written .*File too large.*; saved checkpoints are"),
+        (30000, "CheckpointError .*step-0000003: cannot be written .*File too large"),
+    ],
+)
+def test_a_full_disk_leaves_the_last_checkpoint_good(
+    tmp_path: Path, limit: int, message: str
+) -> None:
     out = tmp_path / "run"
     said = subprocess.run(
-        [sys.executable, "-c", f"import sys{FULL_DISK}", str(out)],
+        [sys.executable, "-c", f"import sys{FULL_DISK}", str(out), str(limit)],
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    assert "step-0000003: cannot be written" in said
+    assert re.search(message, said)
     assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-0000002"]
     run(staged(), out)
     run(staged(), tmp_path / "whole")

@@ -27,7 +27,7 @@ CONFIG = {
 }
 HEAD = "step,stage,adversarial,discriminator_real,discriminator_fake,novel_term,learning_rate,"
 METRICS = f"""{HEAD}seconds_per_step,validation_l1
-2,coarse,0.5,0.6,0.4,9,0.0002,0.5,
+2,coarse,0.5,0.6,0.4,9,0.0002,2,
 4,coarse,0.7,0.5,0.3,8,0.0001,1.5,33.25
 6,joint,0.9,0.4,0.2,7,0.0002,2,31.5
 8,joint,1.1,0.3,0.1,6,0.0001,3,32.75
@@ -95,7 +95,7 @@ def test_its_head_says_what_was_trained(out: Path) -> None:
     flat = " ".join(text.split())
     assert "my run" in flat
     assert "steps 8 of 10" in flat
-    assert "time 14 s" in flat  # 2 steps each of 0.5, 1.5, 2 and 3 seconds
+    assert "time 17 s" in flat  # 2 steps each of 2, 1.5, 2 and 3 seconds
     assert "dataset /data/<toy> (folders)" in flat
     assert "size 48 x 64" in flat
     assert "classes toy, 3" in flat

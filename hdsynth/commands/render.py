@@ -12,6 +12,7 @@ import click
 from hdsynth.commands.options import SIZE
 
 if TYPE_CHECKING:
+    from hdsynth.training_plan import TrainingPlan
     from pipeline.config import RenderConfig
     from pipeline.summary import RunSummary
 
@@ -145,16 +146,36 @@ def plan(
 ) -> None:
     """Check a job and say what it would do; writes nothing.
 
-    Takes what `hdsynth render` takes: a CONFIG file, options, or both.
+    Takes what `hdsynth render` takes: a CONFIG file, options, or both. CONFIG may also be a
+    training (a shipped model, or a file of that form); then --set and the options that name the
+    dataset go with it.
     """
     from hdsynth.console import print_json
-    from pipeline.forecast import forecast
+    from hdsynth.training_job import is_training
+    from pipeline.forecast import Forecast, forecast
 
-    result = forecast(load_config(config, assignments, options))
+    result: TrainingPlan | Forecast
+    if config is not None and is_training(config):
+        result = _plan_training(str(config), assignments, options)
+    else:
+        result = forecast(load_config(config, assignments, options))
     if as_json:
         print_json(result.to_plain())
     else:
         click.echo(result.text())
+
+
+def _plan_training(
+    config: str, assignments: tuple[str, ...], options: dict[str, Any]
+) -> "TrainingPlan":
+    from hdsynth.commands.train import DATASET_OPTIONS, load_job
+    from hdsynth.training_plan import plan_training
+
+    given = {name: value for name, value in options.items() if value is not None}
+    if foreign := sorted(given.keys() - DATASET_OPTIONS.keys()):
+        option = foreign[0].replace("_", "-")
+        raise click.UsageError(f"--{option} does not go with a training, which {config} is")
+    return plan_training(load_job(config, assignments, given))
 
 
 @click.command("render", cls=BeamCommand)

@@ -1,9 +1,9 @@
 """`hdsynth train`: a generator of your own."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,30 +11,35 @@ if TYPE_CHECKING:
     from hdsynth.training_job import TrainJob
 
 
-def training_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The argument and the options that say what is trained."""
-    for decorator in (
-        click.option(
-            "--set",
-            "assignments",
-            metavar="KEY=VALUE",
-            multiple=True,
-            help="Change one key of CONFIG, such as generator.blocks=6; may be repeated. Stages "
-            "are counted from 0: --set stages.0.steps=500.",
-        ),
-        click.option(
-            "--dataset",
-            metavar="DIR",
-            help="Where the dataset lies; the same as --set dataset.root=DIR.",
-        ),
-        click.argument("config"),
-    ):
-        command = decorator(command)
-    return command
+DATASET_OPTIONS = {
+    "dataset": "dataset.root",
+    "format": "dataset.format",
+    "split": "dataset.split",
+    "taxonomy": "dataset.taxonomy",
+    "instances": "dataset.instances",
+}
+"""Command-line option to the key of the configuration that it sets."""
 
 
 @click.command()
-@training_options
+@click.argument("config")
+@click.option(
+    "--set",
+    "assignments",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change one key of CONFIG, such as generator.blocks=6; may be repeated. Stages are "
+    "counted from 0: --set stages.0.steps=500.",
+)
+@click.option("--dataset", metavar="DIR", help="Dataset folder, or any fsspec URL.")
+@click.option("--format", metavar="FMT", help="Its layout, as for hdsynth render.")
+@click.option("--split", metavar="S", help="Which split of it to train on.")
+@click.option("--taxonomy", metavar="T", help="Its classes, by name or YAML file.")
+@click.option(
+    "--instances",
+    type=click.Choice(["files", "components", "none"]),
+    help="Where objects come from: instance maps, connected components of things, or nowhere.",
+)
 @click.option(
     "--out",
     metavar="DIR",
@@ -49,7 +54,12 @@ def training_options(command: Callable[..., None]) -> Callable[..., None]:
     help="auto (the first CUDA device, else the CPU), cpu, cuda or cuda:N.",
 )
 def train(
-    *, config: str, out: Path, dataset: str | None, assignments: tuple[str, ...], device: str
+    *,
+    config: str,
+    assignments: tuple[str, ...],
+    out: Path,
+    device: str,
+    **options: str | None,
 ) -> None:
     """Train a pix2pixHD generator.
 
@@ -60,7 +70,7 @@ def train(
 
     With several GPUs: torchrun --nproc-per-node N -m hdsynth train CONFIG --out DIR
     """
-    job = load_job(config, dataset, assignments)
+    job = load_job(config, assignments, options)
     final = run_training(job, out=out, device=device)
     if int(os.environ.get("RANK", "0")) == 0:
         click.echo(f"{final}: trained; see {out / 'report.html'}. Next:")
@@ -69,20 +79,28 @@ def train(
         click.echo(f"  hdsynth render --generator {final} ...")
 
 
-def load_job(config: str, dataset: str | None, assignments: tuple[str, ...]) -> "TrainJob":
+def load_job(config: str, assignments: Sequence[str], options: Mapping[str, Any]) -> "TrainJob":
     """The training that a command line describes.
+
+    Args:
+        config: A shipped model's name, or a YAML file.
+        assignments: `a.b=value` overrides, strongest.
+        options: Values of `DATASET_OPTIONS`, None where they were not given.
 
     Raises:
         ConfigError: It describes none.
     """
     from hdmodel.settings import override, read_yaml
     from hdsynth.commands.models import model_file
-    from hdsynth.training_job import TrainJob
+    from hdsynth.training_job import WORLD_KEYS, TrainJob
 
     file = model_file(config)
-    if dataset is not None:
-        assignments = (*assignments, f"dataset.root={dataset}")
-    return TrainJob.parse(override(read_yaml(file), assignments), origin=str(file))
+    given = {DATASET_OPTIONS[name]: value for name, value in options.items() if value is not None}
+    data = override(read_yaml(file), [f"{key}={value}" for key, value in given.items()])
+    if "dataset.format" in given:
+        for key in WORLD_KEYS:  # of a model that was made for the sample world
+            data["dataset"].pop(key, None)
+    return TrainJob.parse(override(data, assignments), origin=str(file))
 
 
 def run_training(job: "TrainJob", *, out: Path, device: str = "auto") -> Path:
