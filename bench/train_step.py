@@ -196,7 +196,7 @@ def run_plain(size: tuple[int, int], batch: int, steps: int) -> tuple[list[float
         loss_d.backward()
         opt_g.step()
         opt_d.step()
-        matching.append(float(loss_fm))
+        matching.append(loss_fm.item())
         seconds.append(time.perf_counter() - started)
     return seconds, matching
 
@@ -236,8 +236,9 @@ def main() -> None:
             found[name] = pool.apply(run, arguments)
         seconds, matching = found[name]
         print(
-            f"{name}: {median(seconds[1:]):.3f} s per update of {options.batch} x {height}x{width}, "
-            f"feature matching {matching[0]:.3f} at first, {mean(matching[-10:]):.3f} at last",
+            f"{name}: {median(seconds[1:]):.3f} s per update of {options.batch} x "
+            f"{height}x{width}, feature matching {matching[0]:.3f} at first, "
+            f"{mean(matching[-10:]):.3f} at last",
             flush=True,
         )
     (plain, plain_losses), (ours, our_losses) = found["plain"], found["hdsynth"]

@@ -209,4 +209,4 @@ def keep_no_activations(network: nn.Module) -> None:
     """
     for block in network.modules():
         if isinstance(block, Block):
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)

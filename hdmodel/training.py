@@ -297,6 +297,7 @@ class _Run:
             extra_tensors=trainer.state(),
         )
         self.folder.settle()
+        self._report(trainer)
 
     def _finish(self, trainer: Trainer, step: int) -> None:
         shutil.rmtree(self.folder.final, ignore_errors=True)
@@ -309,6 +310,9 @@ class _Run:
             training=record,
             dtype="float16" if self.config.half_on_disk else "float32",
         )
+        self._report(trainer)
+
+    def _report(self, trainer: Trainer) -> None:
         parameters = sum(p.numel() for p in trainer.generator.parameters())
         write_report(self.folder.root, facts={"generator": f"{parameters / 1e6:.1f} M parameters"})
 

@@ -27,6 +27,7 @@ from hdmodel.checkpoint import (
 )
 from hdmodel.errors import CheckpointError, ConfigError, InputError, TrainingError
 from hdmodel.initialise import init_checkpoint
+from hdmodel.styles import load_styles
 from hdmodel.training import plan_stages
 from hdmodel.training_log import TrainingStatus
 from tests.trainings import CPU, PALETTE, TAXONOMY, Squares, SquareSets, config, run, stage, staged
@@ -341,3 +342,15 @@ def test_untrained_checkpoints_depend_on_the_seed(tmp_path: Path) -> None:
     assert read_checkpoint_config(one).generator.num_classes == 3
     assert generator_hash(one) == generator_hash(same)
     assert generator_hash(one) != generator_hash(other)
+
+
+def test_untrained_checkpoints_with_an_encoder_have_a_look_for_every_class(tmp_path: Path) -> None:
+    shape = staged()
+    checkpoint = init_checkpoint(
+        shape.generator, encoder=shape.encoder, taxonomy=TAXONOMY, seed=0, to=tmp_path / "new"
+    )
+    bank = load_styles(checkpoint)
+    looks = np.concatenate([bank.modes(class_id) for class_id in range(3)])
+    assert looks.shape == (3, 3)
+    assert len(np.unique(looks)) == 9
+    assert np.abs(looks).max() <= 1

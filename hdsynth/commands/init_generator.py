@@ -45,7 +45,7 @@ def init_generator(*, config: str, to: Path, taxonomy: str | None, seed: int) ->
     record = taxonomy_record(Taxonomy.load(taxonomy or model.taxonomy))
     from hdmodel.initialise import init_checkpoint
 
-    init_checkpoint(model.generator, taxonomy=record, seed=seed, to=to)
+    init_checkpoint(model.generator, encoder=model.encoder, taxonomy=record, seed=seed, to=to)
     click.echo(
         f"{to}: an untrained generator for the {record.num_classes} classes of {record.name}. Next:"
     )
