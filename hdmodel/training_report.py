@@ -90,7 +90,7 @@ def write_report(out: Path, *, facts: Mapping[str, str] | None = None) -> Path:
         raise InputError(f"{out}: holds no training, expected {folder.config.name} in it")
     record = read_yaml(folder.config)
     config = record.get("config") or {}
-    rows = read_metrics(folder.metrics)
+    rows = [row for row in read_metrics(folder.metrics) if row.get("stage")]
     stages = _stages(rows)
     page = _environment().get_template(PAGE.replace("report", "training_report"))
     text = page.render(
@@ -124,7 +124,7 @@ def _stages(rows: Sequence[Mapping[str, str]]) -> list[Stage]:
 
 
 def _series(rows: Sequence[Mapping[str, str]], name: str) -> Series:
-    found = [(float(row["step"]), float(row[name])) for row in rows if row.get(name)]
+    found = [(float(row["step"]), _number(row[name])) for row in rows if row.get(name)]
     pairs = np.array([pair for pair in found if math.isfinite(pair[1])]).reshape(-1, 2)
     return Series(name, pairs[:, 0], pairs[:, 1])
 
@@ -174,9 +174,9 @@ def _other_panels(
             continue
         mark = None
         if name == VALIDATION and folder.best.exists():
-            step = int(folder.best.resolve().name.rpartition("-")[2])
+            step = _number(folder.best.resolve().name.rpartition("-")[2])
             for value in series.values[series.steps == step]:
-                mark = (step, value, f"best: {value:.3g} at step {step:,}")
+                mark = (step, value, f"best: {value:.3g} at step {step:,.0f}")
         scattered = name == "seconds_per_step"
         chart = curves.draw([series], stages, scattered=scattered, mark=mark)
         yield Panel(title, chart, ADVICE[name], f"{series.values[-1]:.3g}")
@@ -235,7 +235,8 @@ def _facts(
 
 def _sheets(folder: TrainingFolder) -> list[Sheet]:
     """The newest sheets of pictures, newest first, then the very first one."""
-    paths = sorted(folder.pictures.glob("step-*.png"))
+    found = folder.pictures.glob("step-*.png")
+    paths = sorted(path for path in found if path.stem.removeprefix("step-").isdecimal())
     chosen = [*reversed(paths[-SHEETS:]), *paths[: max(0, min(1, len(paths) - SHEETS))]]
     sheets = []
     for path in chosen:
@@ -268,6 +269,14 @@ def encode(picture: Image.Image, *, most: int) -> tuple[bytes, tuple[int, int]]:
             if file.tell() <= most:
                 return file.getvalue(), shown.size
     return file.getvalue(), shown.size
+
+
+def _number(text: str) -> float:
+    """A number that somebody may have edited: not a number where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _words(name: str) -> str:

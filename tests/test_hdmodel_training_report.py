@@ -171,6 +171,24 @@ def test_a_training_that_has_just_begun_has_a_page(out: Path) -> None:
     assert not page.all("circle")
 
 
+def test_what_somebody_else_put_there_is_left_out(out: Path) -> None:
+    edited = METRICS.replace("0.9,0.4,0.2,7", "0.9,0.4,n/a,7") + "9,,1,1,1,1,1,1,1\n"
+    (out / "metrics.csv").write_text(edited)
+    (out / "samples/step-8-mine.png").write_bytes((out / "samples/step-0000008.png").read_bytes())
+    (out / "best").unlink()
+    (out / "best").symlink_to("samples")
+    page = Page(write_report(out))
+    assert "steps 8 of 10" in " ".join(page.text.split())
+    assert [len(re.findall(r"-?[\d.]+ [\d.]+", str(path["d"]))) for path in page.all("path")] == [
+        *(4, 4, 3, 4),  # of the discriminator on rendered photos one is no number
+        *(3, 4, 4),
+    ]
+    assert [re.findall(r"\d+", str(image["alt"])) for image in page.all("img")] == [
+        *(["8"], ["6"], ["4"], ["1"]),
+    ]
+    assert not page.all("circle")
+
+
 def test_pictures_are_made_smaller_until_they_fit() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (512, 1024, 3)).astype(np.uint8)
     data, (width, height) = encode(Image.fromarray(noise), most=100_000)
