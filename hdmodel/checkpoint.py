@@ -164,6 +164,20 @@ def read_tensors(path: str | Path, name: str) -> dict[str, "Tensor"]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    file = check_weights(path, name)
+    try:
+        tensors: dict[str, Tensor] = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file}: not a safetensors file ({error})") from None
+    return tensors
+
+
+def check_weights(path: str | Path, name: str) -> Path:
+    """The path of one weights file of a checkpoint after comparing its digest; needs no torch.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
     folder = Path(path)
     expected = read_checkpoint_config(folder).sha256.get(name)
     file = _weights_file(folder, name)
@@ -172,11 +186,7 @@ def read_tensors(path: str | Path, name: str) -> dict[str, "Tensor"]:
             f"{file}: damaged, its SHA-256 is not the one in {CONFIG_FILE} "
             f"({file.stat().st_size} bytes)"
         )
-    try:
-        tensors: dict[str, Tensor] = load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file}: not a safetensors file ({error})") from None
-    return tensors
+    return file
 
 
 def save_checkpoint(

@@ -3,6 +3,7 @@
 Shapes: B batch, C channels, H height, W width.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -191,9 +192,7 @@ def _needed(
 def _names(keys: Collection[str], file: Path) -> dict[str, str]:
     """Our name of each convolution to torchvision's: `conv1_1` to `features.0`."""
     present = {
-        int(key.split(".")[1])
-        for key in keys
-        if key.startswith("features.") and key.endswith(".weight")
+        int(found[1]) for key in keys if (found := re.fullmatch(r"features\.(\d+)\.weight", key))
     }
     for counts in (CONVOLUTIONS, (2, 2, 3, 3, 3)):
         names: dict[str, str] = {}

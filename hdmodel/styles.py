@@ -152,6 +152,8 @@ def cluster_styles(
     if not len(features):
         raise InputError("no objects to cluster, expected at least one")
     looks = np.asarray(features, np.float64)
+    if not np.isfinite(looks).all():
+        raise InputError("the encoder's features are not finite")
     small = np.asarray(pixels) < min_area
     weak = small if crowds is None else small | crowds
     names = class_names or [f"class {class_id}" for class_id in range(num_classes)]

@@ -231,9 +231,9 @@ class _Run:
         validation = self.scenes.validation(size)
         held_out = [stack([validation[n]]) for n in range(len(validation))] if self._writes else []
         training = batches.samples
-        shown = held_out[:_PICTURED] or [
-            stack([training[n]]) for n in range(min(_PICTURED, len(training)))
-        ]
+        shown = held_out[:_PICTURED]
+        if self._writes and not shown:
+            shown = [stack([training[n]]) for n in range(min(_PICTURED, len(training)))]
         clock = _Clock()
         numbers = range(done - stage.first, stage.schedule.steps)
         loaded = load(batches, numbers, loaders=self.config.loaders, pin=self.device.type == "cuda")
@@ -300,8 +300,10 @@ class _Run:
         self._report(trainer)
 
     def _finish(self, trainer: Trainer, step: int) -> None:
-        shutil.rmtree(self.folder.final, ignore_errors=True)
         record = read_checkpoint_config(self.folder.checkpoint(step)).training
+        if self.folder.is_final(record):
+            return  # it may have a style bank by now
+        shutil.rmtree(self.folder.final, ignore_errors=True)
         save_checkpoint(
             self.folder.final,
             trainer.best_generator,

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from hdmodel.checkpoint import CheckpointConfig, TaxonomyRecord, read_checkpoint_config
-from hdmodel.errors import ConfigError
+from hdmodel.errors import CheckpointError, ConfigError
 from hdmodel.settings import read_yaml
 from hdmodel.train_config import TrainConfig
 
@@ -131,6 +131,13 @@ class TrainingFolder:
                 shutil.rmtree(path)
         for leftover in self.checkpoints.glob(".step-*.tmp"):
             shutil.rmtree(leftover)
+
+    def is_final(self, record: Mapping[str, Any]) -> bool:
+        """Whether the final checkpoint is there and comes from the training that a record says."""
+        try:
+            return read_checkpoint_config(self.final).training == record
+        except CheckpointError:
+            return False
 
     def _beats_best(self, newest: CheckpointConfig) -> bool:
         """Whether a checkpoint renders finer than the best so far, or the same size better."""

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from hdmodel.checkpoint import ENCODER_FILE, CheckpointConfig, read_checkpoint_config
+from hdmodel.checkpoint import (
+    ENCODER_FILE,
+    CheckpointConfig,
+    check_weights,
+    read_checkpoint_config,
+)
 from hdmodel.errors import CheckpointError, ConfigError
 from hdmodel.settings import Settings
 from pipeline.errors import DatasetError
@@ -103,13 +108,10 @@ def choose_style(
                 "its photos cannot be told how to look; leave style out"
             )
         return None
-    from hdmodel.styles import has_styles, load_styles
-
     asked = asked or StyleConfig()
     if asked.mode == "source":
         _check_encoder(config, checkpoint)
-        # Things that no photo shows take the bank's mean, where there is a bank.
-        bank = load_styles(checkpoint) if has_styles(checkpoint) else None
+        bank = None
     else:
         bank = _needed_bank(checkpoint, need=f"style {asked.mode}")
     if asked.fixed and bank is None:
@@ -134,6 +136,7 @@ def _check_encoder(config: CheckpointConfig, checkpoint: Path) -> None:
             f"{checkpoint}: the encoder makes {found} feature channels, "
             f"expected {wanted} as the generator reads"
         )
+    check_weights(checkpoint, ENCODER_FILE)
 
 
 def _needed_bank(checkpoint: Path, *, need: str) -> "StyleBank":

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from hdmodel.architecture import GeneratorConfig
 from hdmodel.checkpoint import (
     ENCODER_FILE,
     CheckpointConfig,
@@ -101,12 +102,21 @@ def encoding_size(
             raise ConfigError(
                 f"{checkpoint}: does not say at which size it was trained; give --size HxW"
             )
-        height, width = trained["size"]
-        size = int(height), int(width)
+        size = _trained_size(checkpoint)
     mode = mode or trained.get("fit", "resize")
     if mode not in FIT_MODES:
         raise ConfigError(f"fit: {mode!r}, expected one of {', '.join(FIT_MODES)}")
     return size, cast(FitMode, mode)
+
+
+def _trained_size(checkpoint: Path) -> tuple[int, int]:
+    """The size of the scenes of the stage that a checkpoint comes from."""
+    config = read_checkpoint_config(checkpoint)
+    height, width = training_dataset(config)["size"]
+    trained = config.training["config"].get("generator", {})
+    levels = GeneratorConfig.parse(trained, origin=str(checkpoint)).levels
+    halvings = max(0, levels - config.generator.levels)
+    return int(height) >> halvings, int(width) >> halvings
 
 
 def make_style_bank(

@@ -3,6 +3,7 @@
 Shape legend: B batch, F feature channels, K objects of a sample, H x W pixels.
 """
 
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hdmodel.checkpoint import load_encoder
+from hdmodel.checkpoint import ENCODER_FILE, load_encoder, read_checkpoint_config
 from hdmodel.encoder import FeatureEncoder
 from hdmodel.errors import CheckpointError
 from pipeline.compose import SceneReader
@@ -93,6 +94,11 @@ class Stylist:
         self._device = torch.device(device)
         self._encoder: FeatureEncoder | None = None
         if style.reads_photos:
+            found = read_checkpoint_config(checkpoint).sha256.get(ENCODER_FILE)
+            if found != style.encoder_sha256:
+                raise CheckpointError(
+                    f"{checkpoint}: the encoder is another one than when the job was prepared"
+                )
             self._encoder = load_encoder(checkpoint, device=device, dtype=torch.float32)
         self._bank: StyleBank | None = None
         if style.bank_sha256 is not None:
@@ -104,6 +110,7 @@ class Stylist:
                     f"{checkpoint}: the style bank is another one than when the job was prepared"
                 )
         self._looks: OrderedDict[str, _SceneLooks] = OrderedDict()
+        self._lock = threading.Lock()  # engines may share a model among threads
 
     @property
     def seconds(self) -> float:
@@ -154,15 +161,16 @@ class Stylist:
         return _row(key, class_id, "mean", self._bank.mean(class_id))
 
     def _looks_of(self, name: str) -> _SceneLooks:
-        if name in self._looks:
-            self._looks.move_to_end(name)
-            return self._looks[name]
-        assert self._read is not None
-        looks = self._encode(self._read(name))
-        self._looks[name] = looks
-        if len(self._looks) > SCENES_KEPT:
-            self._looks.popitem(last=False)
-        return looks
+        with self._lock:
+            if name in self._looks:
+                self._looks.move_to_end(name)
+                return self._looks[name]
+            assert self._read is not None
+            looks = self._encode(self._read(name))
+            self._looks[name] = looks
+            if len(self._looks) > SCENES_KEPT:
+                self._looks.popitem(last=False)
+            return looks
 
     def _encode(self, scene: Scene) -> _SceneLooks:
         """The features of a scene's objects; scene by scene, so that they depend on it alone."""

@@ -161,6 +161,14 @@ def test_no_objects_at_all_are_an_error() -> None:
         cluster(np.zeros((0, 3)), [])
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_no_numbers_are_an_error(value: float) -> None:
+    features = np.zeros((4, 3))
+    features[2, 1] = value
+    with pytest.raises(InputError, match="features are not finite"):
+        cluster(features, [1] * 4)
+
+
 def test_a_class_that_is_not_there_is_an_error() -> None:
     bank = cluster(np.zeros((1, 3)), [0])
     with pytest.raises(InputError, match=r"class 6: expected 0\.\.5"):

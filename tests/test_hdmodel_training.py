@@ -146,8 +146,11 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path, files: int) -> None:
 def test_a_training_that_is_done_does_nothing_again(tmp_path: Path) -> None:
     run(config(), tmp_path / "run")
     before = rows(tmp_path / "run")
+    bank = tmp_path / "run" / "final" / "styles.json"
+    bank.touch()
     run(config(), tmp_path / "run")
     assert rows(tmp_path / "run") == before
+    assert bank.exists()
 
 
 def test_another_configuration_is_refused_with_the_difference(tmp_path: Path) -> None:

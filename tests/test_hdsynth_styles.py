@@ -14,10 +14,13 @@ from scipy.cluster.vq import kmeans2
 
 from hdmodel.checkpoint import load_encoder
 from hdmodel.styles import load_styles
+from hdmodel.training_log import TrainingStatus
 from hdsynth.cli import main
 from pipeline.scene import Scene
+from pipeline.style_bank import encoding_size
 from pipeline.style_sheet import MARGIN, MOST_ROWS, NAME_WIDTH, main_classes, view_of
 from pipeline.taxonomy import Taxonomy
+from tests import trainings
 from tests.datasets import (
     instance_file,
     photo_file,
@@ -135,6 +138,23 @@ def test_size_and_dataset_keys_are_those_of_the_training(checkpoint: Path, world
     assert load_styles(checkpoint).provenance["scenes"] == 2
     # Scenes 0 and 2: two cars and four.
     assert rows["car"]["objects"] == 6
+
+
+def test_a_checkpoint_of_a_coarse_stage_encodes_at_its_own_size(
+    checkpoint: Path, world: Path
+) -> None:
+    # Two enhancers in the training, none in this checkpoint: a quarter of the height and width.
+    file = checkpoint / "config.yaml"
+    config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    trained = {"format": "cityscapes", "size": [64, 128]}
+    generator = {"architecture": "local", "enhancers": 2}
+    config["training"] = {"config": {"dataset": trained, "generator": generator}}
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    rows = build(checkpoint, world)
+    assert load_styles(checkpoint).provenance["size"] == [16, 32]
+    assert sum(int(str(row["pixels"])) for row in rows.values()) == SCENES * 16 * 32
+    build(checkpoint, world, "--size", "32x64")
+    assert load_styles(checkpoint).provenance["size"] == [32, 64]
 
 
 @pytest.mark.parametrize("subcommand", [[], ["show"]])
@@ -257,3 +277,16 @@ def test_views_show_the_largest_object_of_a_class() -> None:
     label[50:, 60:], instance[50:, 60:] = CAR, CAR * 1000
     rows, columns = view_of(Scene("edge", label, instance), CAR, taxonomy)
     assert (rows, columns) == (slice(30, 60), slice(45, 90))
+
+
+def test_checkpoints_of_coarse_stages_are_encoded_at_their_own_size(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        trainings.run(trainings.staged(), tmp_path / "run", progress=interrupt)
+    assert encoding_size(tmp_path / "run" / "last", None, None)[0] == (24, 32)
+    trainings.run(trainings.staged(), tmp_path / "run")
+    assert encoding_size(tmp_path / "run" / "last", None, None)[0] == (48, 64)
+
+
+def interrupt(status: TrainingStatus) -> None:
+    if status.step == 3:
+        raise KeyboardInterrupt

@@ -46,7 +46,7 @@ def refused(*arguments: object) -> str:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Path:
-    write_dataset(tmp_path / "world", scenes=5, height=64, width=128, val=3)
+    write_dataset(tmp_path / "world", scenes=8, height=64, width=128, val=3)
     return tmp_path / "world"
 
 

@@ -230,7 +230,13 @@ def record(index: int = 0, *, instance: np.ndarray | None = None, scene: str = "
 def stylist(world: Path, checkpoint: Path, mode: StyleMode, *, bank: bool = True) -> Stylist:
     dataset = DatasetConfig(root=str(world), format="cityscapes", split="val")
     source = open_source(dataset)
-    style = Style(mode, 0, bank_sha256=load_styles(checkpoint).sha256 if bank else None)
+    encoder = read_checkpoint_config(checkpoint).sha256[ENCODER_FILE] if mode == "source" else None
+    style = Style(
+        mode,
+        0,
+        encoder_sha256=encoder,
+        bank_sha256=load_styles(checkpoint).sha256 if bank else None,
+    )
     read = photo_reader(source, source.taxonomy, size=(32, 64), mode="resize")
     return Stylist(style, checkpoint, read=read, device="cpu")
 
@@ -400,8 +406,28 @@ def test_a_bank_of_another_encoder_is_refused(
     shutil.copy(theirs / ENCODER_FILE, other / ENCODER_FILE)
     new = read_checkpoint_config(theirs).sha256[ENCODER_FILE]
     (other / "config.yaml").write_text(text.replace(digests[ENCODER_FILE], new))
-    for style in ("random", "source"):
-        refuse(world, other, CheckpointError, "encoder", style=style)
+    refuse(world, other, CheckpointError, "another encoder", style="random")
+    # The photos are encoded anew: an old bank does not matter.
+    assert prepare(job(world, other, tmp_path / "out", style="source")).style is not None
+
+
+def test_a_damaged_encoder_is_refused_before_anything_is_read(
+    world: Path, bare: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(bare, broken)
+    weights = broken / ENCODER_FILE
+    weights.write_bytes(weights.read_bytes()[:-1])
+    refuse(world, broken, CheckpointError, r"encoder\.safetensors: damaged", style="source")
+
+
+def test_a_checkpoint_that_changed_since_is_refused(
+    world: Path, bare: Path, tmp_path: Path
+) -> None:
+    other = write_checkpoint_with_features(tmp_path / "other", seed=7)
+    style = Style("source", 0, encoder_sha256=read_checkpoint_config(bare).sha256[ENCODER_FILE])
+    with pytest.raises(CheckpointError, match="the encoder is another one than when the job was"):
+        Stylist(style, other, read=None, device="cpu")
 
 
 def test_source_needs_an_encoder_and_photos(world: Path, bare: Path, tmp_path: Path) -> None:
@@ -438,7 +464,7 @@ def test_the_style_is_part_of_the_job(
     bank = load_styles(checkpoint).sha256
     for style, folder, encoder_sha256, bank_sha256 in (
         ("source", bare, digest, None),
-        ("source", checkpoint, digest, bank),
+        ("source", checkpoint, digest, None),
         ("mean", checkpoint, None, bank),
     ):
         identity = prepare(job(world, folder, tmp_path / "out", style=style)).identity["style"]
