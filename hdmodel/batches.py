@@ -3,6 +3,7 @@
 Shapes: B batch, C channels, H height, W width.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from hdmodel.errors import InputError
+from hdmodel.errors import HdsynthError, InputError, TrainingError
 
 Sample = tuple[
     npt.NDArray[np.unsignedinteger], npt.NDArray[np.signedinteger], npt.NDArray[np.uint8]
@@ -147,6 +148,19 @@ class RandomBatches(Dataset[Batch]):
         return label, instance, photo
 
 
+class _Guarded(Dataset["Batch | HdsynthError"]):
+    """Batches, or what is wrong with one: as a value an error leaves a loading process whole."""
+
+    def __init__(self, batches: RandomBatches) -> None:
+        self._batches = batches
+
+    def __getitem__(self, number: int) -> Batch | HdsynthError:
+        try:
+            return self._batches[number]
+        except HdsynthError as error:
+            return error
+
+
 def load(
     batches: RandomBatches, numbers: Iterable[int], *, loaders: int, pin: bool
 ) -> Iterator[Batch]:
@@ -157,16 +171,35 @@ def load(
         numbers: The numbers of the batches.
         loaders: Processes that load; 0 loads each batch when it is asked for.
         pin: Whether to put them where a GPU copies from at its own pace.
+
+    Raises:
+        HdsynthError: A sample cannot be used; the error of who reads it.
+        TrainingError: A loading process died.
     """
-    loader: DataLoader[Batch] = DataLoader(
-        batches,
+    loader: DataLoader[Batch | HdsynthError] = DataLoader(
+        _Guarded(batches),
         batch_size=None,
         sampler=numbers,
         num_workers=loaders,
         prefetch_factor=_BATCHES_AHEAD if loaders else None,
+        multiprocessing_context="fork" if loaders and sys.platform == "linux" else None,
         pin_memory=pin,
     )
-    return iter(loader)
+    loaded = iter(loader)
+    while True:
+        try:
+            batch = next(loaded)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if not loaders:
+                raise
+            raise TrainingError(
+                f"a process that loads samples died ({' '.join(str(error).split())})"
+            ) from error
+        if isinstance(batch, HdsynthError):
+            raise batch
+        yield batch
 
 
 def stack(samples: Sequence[Sample]) -> Batch:

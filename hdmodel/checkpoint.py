@@ -253,7 +253,9 @@ def save_checkpoint(
             file.chmod(mode)  # safetensors makes files that only their owner can read
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
+        _make_durable(temporary)
         temporary.rename(folder)
+        _make_durable(folder.parent)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(f"{folder}: cannot be written ({reason})") from None
@@ -321,6 +323,15 @@ def check_keys(
         more = len(problems) - _NAMED_AT_MOST
         shown = "; ".join(problems[:_NAMED_AT_MOST]) + (f"; and {more} more" if more > 0 else "")
         raise CheckpointError(f"{origin}: does not fit the network: {shown}")
+
+
+def _make_durable(folder: Path) -> None:
+    """Wait until a folder's entries would survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _weights_file(folder: Path, name: str) -> Path:

@@ -5,14 +5,15 @@ the same everywhere and the result is that of one process with the whole batch, 
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from hdmodel.errors import ConfigError
+from hdmodel.errors import ConfigError, TrainingError
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ class Processes:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        dist.all_reduce(flat)
+        with _together():
+            dist.all_reduce(flat)
         flat /= self.world
         pieces = torch.split(flat, [gradient.numel() for gradient in gradients])
         for gradient, piece in zip(gradients, pieces, strict=True):
@@ -71,16 +73,28 @@ class Processes:
         """The mean of a tensor over all processes."""
         if self.world > 1:
             values = values.clone()
-            dist.all_reduce(values)
+            with _together():
+                dist.all_reduce(values)
             values /= self.world
         return values
 
     def wait(self) -> None:
         """Wait until all processes are here."""
         if self.world > 1:
-            dist.barrier()
+            with _together():
+                dist.barrier()
 
     def leave(self) -> None:
-        """Leave the group; a process alone has none."""
+        """Leave the group when all are done; a process alone has none."""
         if self.world > 1:
             dist.destroy_process_group()
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Say what it means when the others no longer answer."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TrainingError(f"another process of the training failed ({reason})") from error

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from hdmodel.batches import Batch
 from hdmodel.perceptual import untrained_perceptual
-from hdmodel.train_config import StageConfig, TrainConfig
+from hdmodel.train_config import Size, StageConfig, TrainConfig
 from hdmodel.trainer import Trainer
 
 PROCESS_BYTES = 832 << 20
@@ -84,13 +84,20 @@ def update_bytes(config: TrainConfig, stage: StageConfig, *, processes: int = 1)
             device=device,
             perceptual=perceptual,
         )
-        ids = torch.zeros((samples, height, width), dtype=torch.int32)
-        photo = torch.zeros((samples, 3, height, width), dtype=torch.uint8)
-        batch = Batch(ids, ids.clone(), ids.long(), photo, objects=64 * samples)
+        batch = _empty_batch(samples, (height, width))
         for step in range(2):  # the first one makes the optimisers' state
             trainer.update(batch.to(device), step=step, learning_rate=1e-4)
+        del batch
+        # Whole scenes are rendered to measure and to show.
+        trainer.render(_empty_batch(1, config.stage_size(stage)).to(device))
         peak: int = memory.peak
     return peak
+
+
+def _empty_batch(samples: int, size: Size) -> Batch:
+    ids = torch.zeros((samples, *size), dtype=torch.int32)
+    photo = torch.zeros((samples, 3, *size), dtype=torch.uint8)
+    return Batch(ids, ids.clone(), ids.long(), photo, objects=64 * samples)
 
 
 def training_bytes(config: TrainConfig, *, processes: int = 1) -> dict[str, int]:

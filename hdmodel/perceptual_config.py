@@ -33,6 +33,12 @@ class PerceptualConfig(Settings):
     layer_weights: tuple[Weight, ...] = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
     """How much each of them counts; those of the released code by default."""
 
+    @property
+    def smallest_side(self) -> int:
+        """Pixels per side that leave something after the poolings before the deepest layer."""
+        blocks = [int(layer[4]) for layer in self.layers if layer != IMAGE]
+        return 1 << (max(blocks, default=1) - 1)
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         unknown = [layer for layer in self.layers if layer not in (IMAGE, *LAYERS)]

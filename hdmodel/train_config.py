@@ -183,6 +183,11 @@ class TrainConfig(Settings):
                 f"generator.out_channels is {self.generator.out_channels}, "
                 f"expected {PHOTO_CHANNELS} as the photos"
             )
+        if self.encoder is not None and self.encoder.in_channels != PHOTO_CHANNELS:
+            raise ValueError(
+                f"encoder.in_channels is {self.encoder.in_channels}, "
+                f"expected {PHOTO_CHANNELS} as the photos"
+            )
         features = 0 if self.encoder is None else self.encoder.out_channels
         if self.generator.feature_channels != features:
             hint = "" if self.encoder else " without an encoder"
@@ -198,6 +203,11 @@ class TrainConfig(Settings):
         return self
 
     def _check_sides(self, key: str, sides: Size) -> None:
+        if self.losses.perceptual and min(sides) < self.vgg.smallest_side:
+            raise ValueError(
+                f"{key} is {sides[0]}x{sides[1]} pixels, expected at least "
+                f"{self.vgg.smallest_side} per side with vgg.layers"
+            )
         if self.losses.adversarial == "none":
             return
         # Each scale halves the one before, rounding up; one pixel alone cannot be normalised.
@@ -253,6 +263,11 @@ def _check_stages(stages: tuple[StageConfig, ...], generator: GeneratorConfig) -
             raise ValueError(
                 f"stages.{number}.frozen: nothing was trained that could stay as it is, expected "
                 "an enhancer and a stage before"
+            )
+        if stage.frozen and taking_part > before + 1:
+            raise ValueError(
+                f"stages.{number}.frozen: {taking_part - before} enhancers are new, expected one: "
+                "only the last one would learn"
             )
         before = taking_part
     if before < generator.levels:

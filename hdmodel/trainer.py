@@ -55,7 +55,16 @@ class StepLosses:
         if self.discriminator is not None:
             terms["discriminator_real"] = self.discriminator.real
             terms["discriminator_fake"] = self.discriminator.fake
-        return {name: term.detach() for name, term in terms.items()}
+        return terms
+
+    def detached(self) -> "StepLosses":
+        """The numbers alone: the graphs behind them hold much memory."""
+        generator = {name: term.detach() for name, term in self.generator.terms.items()}
+        sides = self.discriminator
+        return StepLosses(
+            GeneratorLosses(**generator),
+            sides and DiscriminatorLosses(real=sides.real.detach(), fake=sides.fake.detach()),
+        )
 
 
 class Trainer:
@@ -123,8 +132,9 @@ class Trainer:
             for network in self._networks.values():
                 keep_no_activations(network)
         if config.compile:
-            for network in self._networks.values():
-                network.compile()
+            for name, network in self._networks.items():
+                if name != "encoder":  # small, and called in another way
+                    network.compile()
 
     @property
     def _rendering(self) -> dict[str, Generator | FeatureEncoder]:
@@ -233,7 +243,7 @@ class Trainer:
                 retain_graph=True,
             )
         torch.autograd.backward(generator.total * weight, inputs=self._learning["generator"])
-        return StepLosses(generator, discriminator)
+        return StepLosses(generator, discriminator).detached()
 
     def _judge(
         self, judged_BCHW: Tensor, fake_BCHW: Tensor, real_BCHW: Tensor

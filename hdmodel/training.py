@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from hdmodel.batches import Batch, RandomBatches, Samples, load, stack
 from hdmodel.checkpoint import TaxonomyRecord, read_checkpoint_config, save_checkpoint
 from hdmodel.data_parallel import Processes
 from hdmodel.errors import InputError, TrainingError
-from hdmodel.perceptual import check_perceptual
+from hdmodel.perceptual import PerceptualLoss, check_perceptual
 from hdmodel.train_config import Schedule, Size, StageConfig, TrainConfig
 from hdmodel.trainer import StepLosses, Trainer
 from hdmodel.training_folder import VALIDATION, TrainingFolder
@@ -149,11 +149,16 @@ def train(
     stages = check_training(config, scenes, processes=processes)
     run = _Run(config, scenes, taxonomy, palette, TrainingFolder(out), device, processes, progress)
     if processes.is_first:
-        run.folder.claim(config, taxonomy)
+        run.folder.claim(config, taxonomy, scenes=len(scenes.training(config.dataset.size)))
         run.folder.settle()
     processes.wait()
     try:
         return run.to_the_end(stages)
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"{out}: the device's memory is full ({str(error).splitlines()[0]}); recompute=true, "
+            "a smaller crop or batch, or a larger accumulate take less"
+        ) from error
     except OSError as error:
         raise TrainingError(
             f"{out}: cannot be written ({error.strerror or error}); saved checkpoints are kept, "
@@ -178,15 +183,13 @@ class _Run:
         trainer, done = self._last(stages)
         total = stages[-1].end
         log = _Log(self.folder, self.palette, self.config, step=done) if self._writes else None
-        self._tell(TrainingStatus(done, total, stages[0].config.name, None))
+        current = next((stage for stage in stages if done < stage.end), stages[-1])
+        self._tell(TrainingStatus(done, total, current.config.name, None))
         for stage in stages:
             if done >= stage.end:
                 continue
             if trainer is None or trainer.stage is not stage.config:
-                before = trainer
-                trainer = self._trainer(stage.config)
-                if before is not None:
-                    trainer.take_over(before)
+                trainer = self._next(trainer, stage.config)
             self._stage(trainer, stage, done=done, total=total, log=log)
             done = stage.end
         assert trainer is not None
@@ -200,8 +203,22 @@ class _Run:
     def _writes(self) -> bool:
         return self.processes.is_first
 
-    def _trainer(self, stage: StageConfig) -> Trainer:
-        return Trainer(self.config, stage, device=self.device, processes=self.processes)
+    def _trainer(self, stage: StageConfig, perceptual: PerceptualLoss | None = None) -> Trainer:
+        return Trainer(
+            self.config,
+            stage,
+            device=self.device,
+            processes=self.processes,
+            perceptual=perceptual,
+        )
+
+    def _next(self, before: Trainer | None, stage: StageConfig) -> Trainer:
+        """The trainer of a stage, which goes on with the networks of the one before."""
+        if before is None:
+            return self._trainer(stage)
+        trainer = self._trainer(stage, before.perceptual)
+        trainer.take_over(before)
+        return trainer
 
     def _last(self, stages: Sequence[PlannedStage]) -> tuple[Trainer | None, int]:
         """The trainer of the newest checkpoint, if there is one, and its number of updates."""
@@ -275,16 +292,27 @@ class _Run:
     def _check_finite(self, losses: Mapping[str, float], step: int) -> None:
         for name, value in losses.items():
             if not np.isfinite(value):
-                saved = self.folder.saved()
-                good = f"the last good checkpoint is {saved[-1]}" if saved else "nothing was saved"
-                raise TrainingError(
-                    f"{self.folder.root}: {name} is {value} at step {step}; {good}. "
-                    "A lower optimiser.learning_rate or autocast=false may help"
-                )
+                self._stop(f"{name} is {value}", step)
+
+    def _check_state(self, trainer: Trainer, step: int) -> None:
+        """Look at the weights after an update, whose losses were those before it."""
+        for tensors in (trainer.best_generator.state_dict(), *trainer.state().values()):
+            for key, tensor in tensors.items():
+                if not bool(tensor.isfinite().all()):
+                    self._stop(f"{key} is no longer finite", step)
+
+    def _stop(self, what: str, step: int) -> NoReturn:
+        saved = self.folder.saved()
+        good = f"the last good checkpoint is {saved[-1]}" if saved else "nothing was saved"
+        raise TrainingError(
+            f"{self.folder.root}: {what} at step {step}; {good}. "
+            "A lower optimiser.learning_rate or autocast=false may help"
+        )
 
     def _save(
         self, trainer: Trainer, stage: PlannedStage, *, step: int, error: float | None
     ) -> None:
+        self._check_state(trainer, step)
         record: dict[str, Any] = {"step": step, "stage": stage.config.name}
         if error is not None:
             record[VALIDATION] = error

@@ -10,7 +10,12 @@ from typing import Any
 
 import yaml
 
-from hdmodel.checkpoint import CheckpointConfig, TaxonomyRecord, read_checkpoint_config
+from hdmodel.checkpoint import (
+    CheckpointConfig,
+    TaxonomyRecord,
+    check_weights,
+    read_checkpoint_config,
+)
 from hdmodel.errors import CheckpointError, ConfigError
 from hdmodel.settings import read_yaml
 from hdmodel.train_config import TrainConfig
@@ -19,7 +24,6 @@ MAY_CHANGE = (
     "dataset.root",
     "loaders",
     "recompute",
-    "half_on_disk",
     "log_every",
     "picture_every",
     "save_every",
@@ -76,27 +80,40 @@ class TrainingFolder:
 
     def saved(self) -> list[Path]:
         """All checkpoints that are there, oldest first."""
-        return sorted(
-            path
+        found = {
+            int(match[1]): path
             for path in self.checkpoints.glob("step-*")
-            if re.fullmatch(r"step-\d{7,}", path.name)
-        )
+            if (match := re.fullmatch(r"step-(\d{7,})", path.name))
+        }
+        return [path for _, path in sorted(found.items())]
 
-    def claim(self, config: TrainConfig, taxonomy: TaxonomyRecord) -> None:
+    def claim(self, config: TrainConfig, taxonomy: TaxonomyRecord, *, scenes: int) -> None:
         """Write the configuration into a new folder, or compare it with the one that is there.
+
+        Args:
+            config: The training run.
+            taxonomy: Of its label maps.
+            scenes: How many there are to train on: their order and epochs depend on it.
 
         Raises:
             ConfigError: The folder holds another training, or files of somebody else.
         """
-        record = {"taxonomy": taxonomy.to_plain(), "config": config.to_plain()}
+        record = {
+            "scenes": scenes,
+            "taxonomy": taxonomy.to_plain(),
+            "config": config.to_plain(),
+        }
         if self.config.is_file():
             self._compare(record)
-        elif self.root.is_dir() and any(p.name != ".hdsynth.lock" for p in self.root.iterdir()):
+        elif self.root.is_dir() and any(not p.name.startswith(".") for p in self.root.iterdir()):
             raise ConfigError(f"{self.root}: is not empty and no training, expected a new folder")
         self.root.mkdir(parents=True, exist_ok=True)
         temporary = self.root / f".{uuid.uuid4().hex}.tmp"
-        temporary.write_text(yaml.safe_dump(record, sort_keys=False), encoding="utf-8")
-        temporary.replace(self.config)
+        try:
+            temporary.write_text(yaml.safe_dump(record, sort_keys=False), encoding="utf-8")
+            temporary.replace(self.config)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def _compare(self, record: Mapping[str, Any]) -> None:
         before, now = _flatten(read_yaml(self.config)), _flatten(record)
@@ -118,6 +135,9 @@ class TrainingFolder:
         To be called after each save, and before going on: a training may have been killed
         between the two.
         """
+        for folder in (self.root, self.checkpoints):
+            for leftover in folder.glob(".*.tmp"):
+                _delete(leftover)
         saved = self.saved()
         if not saved:
             return
@@ -129,15 +149,16 @@ class TrainingFolder:
         for path in saved:
             if path.name not in kept:
                 shutil.rmtree(path)
-        for leftover in self.checkpoints.glob(".step-*.tmp"):
-            shutil.rmtree(leftover)
 
     def is_final(self, record: Mapping[str, Any]) -> bool:
         """Whether the final checkpoint is there and comes from the training that a record says."""
         try:
-            return read_checkpoint_config(self.final).training == record
+            config = read_checkpoint_config(self.final)
+            for name in config.sha256:
+                check_weights(self.final, name)
         except CheckpointError:
             return False
+        return config.training == record
 
     def _beats_best(self, newest: CheckpointConfig) -> bool:
         """Whether a checkpoint renders finer than the best so far, or the same size better."""
@@ -149,6 +170,13 @@ class TrainingFolder:
             return levels > best.generator.levels
         least = best.training.get(VALIDATION)
         return error is None or least is None or error < least
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _link(link: Path, target: Path) -> None:

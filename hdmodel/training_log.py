@@ -80,7 +80,7 @@ class EventLog:
     def __init__(self, folder: Path, *, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1)
 
     def scalars(self, row: Mapping[str, float | int | str]) -> None:
         """Write the numbers of a row of the metrics."""

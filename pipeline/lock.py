@@ -11,6 +11,8 @@ from pipeline.errors import OutputError
 
 LOCK = ".hdsynth.lock"
 
+_open: set[int] = set()
+
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
 
 
@@ -22,6 +24,7 @@ def locked(root: Path) -> Iterator[None]:
         OutputError: Another job holds it.
     """
     descriptor = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    _open.add(descriptor)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -35,7 +38,18 @@ def locked(root: Path) -> Iterator[None]:
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
+        _open.discard(descriptor)
         os.close(descriptor)
+
+
+def _let_go() -> None:
+    """Close the locks that a forked child got: they are its parent's, and would outlive it."""
+    for descriptor in _open:
+        os.close(descriptor)
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def lock_holder(root: Path) -> tuple[bool, int | None]:

@@ -1,5 +1,6 @@
 """Batches: where their pixels come from, the same for the same number, shared out evenly."""
 
+import os
 from collections import Counter
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from hdmodel.batches import RandomBatches, Sample, load, stack
-from hdmodel.errors import InputError
+from hdmodel.errors import InputError, TrainingError
 from tests.trainings import CPU, Squares
 
 
@@ -83,6 +84,24 @@ def test_a_loading_process_gives_what_loading_here_gives() -> None:
         assert torch.equal(one.object_BHW, other.object_BHW)
     other_seed = RandomBatches(Squares(), crop=(32, 40), batch=2, seed=(4,))[4]
     assert not torch.equal(other_seed.photo_BCHW, here[0].photo_BCHW)
+
+
+@pytest.mark.parametrize("loaders", [0, 1])
+def test_what_is_wrong_with_a_sample_arrives_as_it_is(loaders: int) -> None:
+    batches = RandomBatches(Squares(size=(16, 64)), crop=(32, 40), batch=1, seed=(0,))
+    with pytest.raises(InputError) as refused:
+        next(load(batches, range(3), loaders=loaders, pin=False))
+    assert str(refused.value).startswith("training sample of 16x64 pixels, expected at least")
+
+
+def test_a_loading_process_that_dies_is_told() -> None:
+    class Deadly(Squares):
+        def __getitem__(self, index: int) -> Sample:
+            os._exit(1)
+
+    batches = RandomBatches(Deadly(), crop=(32, 40), batch=1, seed=(0,))
+    with pytest.raises(TrainingError, match="a process that loads samples died"):
+        next(load(batches, range(3), loaders=1, pin=False))
 
 
 def test_samples_smaller_than_the_crop_are_refused() -> None:

@@ -27,6 +27,7 @@ from tests.trainings import config, stage, staged
         ),
         ({"losses": {"adversarial": "wgan"}}, "losses.adversarial: .*'lsgan', 'bce' or 'none'"),
         ({"optimiser": {"learning_rate": float("inf")}}, "learning_rate: input should be a finite"),
+        ({"encoder": {"in_channels": 1}}, r"encoder\.in_channels is 1, expected 3 as the photos"),
         ({"average": 1.0}, "average: .*less than 1"),
         ({"vgg": {"layers": ["relu6_1"], "layer_weights": [1]}}, "layers: unknown 'relu6_1'"),
         ({"vgg": {"layers": ["relu1_1"]}}, "layer_weights has 5 values, expected 1"),
@@ -67,6 +68,21 @@ def test_wrong_stages_are_named(stages: list[object], message: str) -> None:
 def test_stages_go_from_coarse_to_fine(stages: list[object], message: str) -> None:
     plain = staged().to_plain() | {"stages": [s.to_plain() for s in stages]}
     with pytest.raises(ConfigError, match=message):
+        TrainConfig.parse(plain, origin="run.yaml")
+
+
+def test_new_enhancers_learn_before_they_are_frozen() -> None:
+    plain = staged().to_plain()
+    plain["generator"] |= {"enhancers": 2}
+    plain["stages"][1:] = [stage(name="both", frozen=True).to_plain()]
+    with pytest.raises(ConfigError, match=r"stages\.1\.frozen: 2 enhancers are new, expected one"):
+        TrainConfig.parse(plain, origin="run.yaml")
+
+
+def test_crops_are_large_enough_for_the_perceptual_loss() -> None:
+    plain = config(stages=(stage(crop=(15, 40)),)).to_plain()
+    plain["losses"]["perceptual"] = 10
+    with pytest.raises(ConfigError, match="15x40 pixels, expected at least 16 per side with vgg"):
         TrainConfig.parse(plain, origin="run.yaml")
 
 

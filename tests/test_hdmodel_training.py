@@ -1,6 +1,7 @@
 """Whole trainings: what they leave, determinism, going on after any death, what stops them."""
 
 import csv
+import gc
 import os
 import re
 import signal
@@ -28,7 +29,8 @@ from hdmodel.checkpoint import (
 from hdmodel.errors import CheckpointError, ConfigError, InputError, TrainingError
 from hdmodel.initialise import init_checkpoint
 from hdmodel.styles import load_styles
-from hdmodel.training import plan_stages
+from hdmodel.trainer import Trainer
+from hdmodel.training import plan_stages, train
 from hdmodel.training_log import TrainingStatus
 from tests.trainings import CPU, PALETTE, TAXONOMY, Squares, SquareSets, config, run, stage, staged
 
@@ -203,6 +205,55 @@ def test_a_loss_that_is_not_finite_stops_it_and_the_last_checkpoint_is_good(
     assert generator_hash(out / "final") == generator_hash(tmp_path / "whole" / "final")
 
 
+def test_weights_that_are_not_finite_are_never_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    real = Trainer.update
+
+    def break_discriminator(self: Trainer, *args: object, **keys: object) -> object:
+        losses = real(self, *args, **keys)
+        if keys["step"] == 4:
+            assert self.discriminator is not None
+            next(self.discriminator.parameters()).data.fill_(float("nan"))
+        return losses
+
+    monkeypatch.setattr(Trainer, "update", break_discriminator)
+    with pytest.raises(TrainingError, match=r"no longer finite at step 4; the last good .*0000002"):
+        run(config(), out)
+    assert (out / "last").resolve().name == "step-0000002"
+    monkeypatch.undo()
+    run(config(), out)
+
+
+def test_another_number_of_scenes_is_another_training(tmp_path: Path) -> None:
+    keys = {"taxonomy": TAXONOMY, "palette": PALETTE, "out": tmp_path / "run", "device": CPU}
+    train(config(), SquareSets(5), **keys)
+    with pytest.raises(ConfigError, match="scenes: was 5, now 6"):
+        train(config(), SquareSets(6), **keys)
+
+
+def test_a_stage_lets_go_of_the_networks_of_the_one_before(tmp_path: Path) -> None:
+    alive: dict[str, set[str]] = {}
+
+    def count(status: TrainingStatus) -> None:
+        gc.collect()
+        trainers = [thing for thing in gc.get_objects() if type(thing) is Trainer]
+        alive[status.stage] = {trainer.stage.name for trainer in trainers}
+
+    run(staged(), tmp_path / "run", progress=count)
+    assert alive == {name: {name} for name in ("coarse", "enhance", "joint")}
+
+
+def test_leftovers_of_a_killed_start_are_swept(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    (out / "checkpoints" / ".step-0000002.abc.tmp").mkdir(parents=True)
+    (out / ".abc.tmp").touch()
+    (out / "checkpoints").rename(out / ".final.abc.tmp")
+    run(config(), out)
+    assert not [path for path in out.rglob(".*") if path.name.endswith(".tmp")]
+
+
 FULL_DISK = """
 import resource, signal
 from pathlib import Path
@@ -314,8 +365,6 @@ def test_too_few_scenes_are_refused_before_anything_is_written(tmp_path: Path) -
 
 
 def test_without_validation_scenes_it_trains_all_the_same(tmp_path: Path) -> None:
-    from hdmodel.training import train
-
     final = train(
         config(),
         SquareSets(validation=0),

@@ -1,10 +1,13 @@
 """`hdsynth train` and `hdsynth plan` of a training: from a shipped model to a checkpoint."""
 
 import json
+import multiprocessing
 import os
+import re
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,7 @@ from hdsynth.cli import main
 from hdsynth.training_job import TrainJob, is_training, read_train_job
 from hdsynth.training_scenes import DatasetScenes, open_training_scenes
 from pipeline.errors import DatasetError, TaxonomyError
+from pipeline.lock import lock_holder, locked
 from pipeline.sample_world import draw_scene, write_dataset
 from pipeline.sample_world.scene import VAL_START
 from pipeline.taxonomy import Taxonomy
@@ -145,8 +149,6 @@ def test_wrong_trainings_are_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, message: str
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
-    import re
-
     said = refused("tiny", "--out", tmp_path / "run", "--set", change)
     assert re.search(message, said), said
     assert len(said.strip().splitlines()) == 1
@@ -160,11 +162,21 @@ def test_a_change_is_refused_with_the_difference(tmp_path: Path) -> None:
 
 
 def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:
-    from pipeline.lock import locked
-
     (tmp_path / "run").mkdir()
     with locked(tmp_path / "run"):
         assert "another job is writing here" in refused("tiny", "--out", tmp_path / "run")
+
+
+def test_a_child_does_not_keep_the_lock_of_a_training(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,))
+        child.start()
+    try:
+        assert lock_holder(tmp_path)[0] is False
+        assert child.is_alive()
+    finally:
+        child.kill()
+        child.join()
 
 
 def test_torchrun_trains_with_two_processes(tmp_path: Path) -> None:

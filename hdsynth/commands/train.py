@@ -96,7 +96,9 @@ def load_job(config: str, assignments: Sequence[str], options: Mapping[str, Any]
 
     file = model_file(config)
     given = {DATASET_OPTIONS[name]: value for name, value in options.items() if value is not None}
-    data = override(read_yaml(file), [f"{key}={value}" for key, value in given.items()])
+    data = override(read_yaml(file), [f"{key}=" for key in given])
+    for key, value in given.items():
+        data["dataset"][key.removeprefix("dataset.")] = value
     if "dataset.format" in given:
         for key in WORLD_KEYS:  # of a model that was made for the sample world
             data["dataset"].pop(key, None)
@@ -119,6 +121,7 @@ def run_training(job: "TrainJob", *, out: Path, device: str = "auto") -> Path:
     """
     from contextlib import nullcontext
 
+    from hdmodel.errors import ConfigError
     from hdsynth.training_progress import training_bar
     from hdsynth.training_scenes import open_training_scenes
     from pipeline.checkpoints import taxonomy_record
@@ -136,7 +139,13 @@ def run_training(job: "TrainJob", *, out: Path, device: str = "auto") -> Path:
     from pipeline.devices import candidate_devices
 
     devices = candidate_devices(device)
-    where = torch.device(devices[int(os.environ.get("LOCAL_RANK", "0")) % len(devices)])
+    rank, ranks = (int(os.environ.get(f"LOCAL_{name}", 0)) for name in ("RANK", "WORLD_SIZE"))
+    if devices != ["cpu"] and ranks > len(devices):
+        raise ConfigError(
+            f"torchrun: {ranks} processes for {len(devices)} devices ({', '.join(devices)}), "
+            "expected at most one each"
+        )
+    where = torch.device(devices[rank % len(devices)])
     if where.type == "cuda":
         torch.cuda.set_device(where)
     generator = job.generator.model_copy(update={"num_classes": scenes.taxonomy.num_classes})
@@ -146,18 +155,17 @@ def run_training(job: "TrainJob", *, out: Path, device: str = "auto") -> Path:
     out.mkdir(parents=True, exist_ok=True)
     with (
         locked(out) if processes.is_first else nullcontext(),
-        training_bar() as progress,
+        training_bar() if processes.is_first else nullcontext() as progress,
     ):
-        try:
-            return train_generator(
-                job,
-                scenes,
-                taxonomy=taxonomy_record(scenes.taxonomy),
-                palette=scenes.taxonomy.colors,
-                out=out,
-                device=where,
-                processes=processes,
-                progress=progress,
-            )
-        finally:
-            processes.leave()
+        final = train_generator(
+            job,
+            scenes,
+            taxonomy=taxonomy_record(scenes.taxonomy),
+            palette=scenes.taxonomy.colors,
+            out=out,
+            device=where,
+            processes=processes,
+            progress=progress,
+        )
+    processes.leave()  # not after an error: it would wait for those that still compute
+    return final
