@@ -164,6 +164,7 @@ def test_the_command(weights: Weights, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["import-vgg", str(file), "--to", str(to)])
     assert result.exit_code == 0, result.output
     assert "stand-in" in result.output
+    assert f"--set losses.perceptual=2 --set vgg.weights={to}" in result.output
     assert to.is_file()
     again = CliRunner().invoke(main, ["import-vgg", str(file), "--to", str(to)])
     assert again.exit_code == 2

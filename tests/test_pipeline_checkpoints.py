@@ -6,6 +6,7 @@ import pytest
 from hdmodel.architecture import GeneratorConfig
 from hdmodel.checkpoint import read_checkpoint_config
 from hdmodel.initialise import init_checkpoint
+from hdmodel.styles import load_styles
 from pipeline.checkpoints import bundled_checkpoint, choose_checkpoint, taxonomy_record
 from pipeline.errors import TaxonomyError
 from pipeline.prepare import prepare
@@ -20,6 +21,8 @@ def test_the_bundled_checkpoint_is_for_cityscapes() -> None:
     config = read_checkpoint_config(bundled_checkpoint())
     assert config.taxonomy == taxonomy_record(taxonomy)
     assert sum(f.stat().st_size for f in bundled_checkpoint().iterdir()) < 25e6
+    car = taxonomy.class_names.index("car")
+    assert len(load_styles(bundled_checkpoint()).modes(car)) == 10
 
 
 def test_the_bundled_checkpoint_is_named_in_plain_words(

@@ -26,6 +26,4 @@ def import_vgg(*, file: Path, to: Path) -> None:
 
     convert(file, to=to)
     click.echo(f"{to}: a stand-in for VGG-19 (VGG-16, tuned to find edges). Next:")
-    click.echo(
-        f"  hdsynth train CONFIG --set losses.perceptual=10 --set vgg.weights={to} --out DIR"
-    )
+    click.echo(f"  hdsynth train CONFIG --set losses.perceptual=2 --set vgg.weights={to} --out DIR")
