@@ -21,8 +21,8 @@ def import_vgg(*, file: Path, to: Path) -> None:
     licence): the convolutions of a VGG-16 that learnt ImageNet and was then tuned to find edges.
     Scores and pictures made with it are not those of the paper, which takes the VGG-19 that
     torchvision has; use that one wherever you can get it. Its features are larger, too: with
-    losses.perceptual=2 the loss is about as large as trainings with VGG-19 report it for 10. Reading
-    FILE.h5 takes h5py.
+    losses.perceptual=2 the loss is about as large as trainings with VGG-19 report it for 10.
+    Reading FILE.h5 takes h5py.
     """
     from hdmodel.import_vgg import import_vgg as convert
 
