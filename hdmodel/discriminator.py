@@ -1,8 +1,9 @@
 """The multi-scale PatchGAN discriminator (paper, section 3.2).
 
-Shapes: B batch, N photos, C channels, H height, W width.
+Shapes: B batch, C channels, H height, W width.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -29,15 +30,6 @@ class ScaleOutput:
         """All layers, the scores last."""
         return (*self.hidden, self.score_B1HW)
 
-    def split(self, size: int) -> tuple["ScaleOutput", "ScaleOutput"]:
-        """The outputs of the first `size` samples of the batch, and those of the others."""
-        first = tuple(layer[:size] for layer in self.hidden)
-        second = tuple(layer[size:] for layer in self.hidden)
-        return (
-            ScaleOutput(first, self.score_B1HW[:size]),
-            ScaleOutput(second, self.score_B1HW[size:]),
-        )
-
 
 class PatchDiscriminator(nn.Module):
     """One scale: strided 4x4 convolutions, then one score per patch."""
@@ -54,32 +46,33 @@ class PatchDiscriminator(nn.Module):
         self.score = nn.Conv2d(widths[-1], 1, _KERNEL, padding=_KERNEL // 2)
         self.norm = InstanceNorm()
 
-    def forward(self, conditioning_BCHW: Tensor, photo_NCHW: Tensor) -> ScaleOutput:
-        """The features of every layer; arguments as for `MultiscaleDiscriminator`."""
+    def forward(
+        self, conditioning_BCHW: Tensor, photos_BCHW: Sequence[Tensor]
+    ) -> tuple[ScaleOutput, ...]:
+        """The features of every layer for each of several photos of the same conditioning.
+
+        The first convolution takes conditioning and photo apart, as a sum, so that what it makes of
+        the conditioning is made once, and no gradient is computed for it.
+        """
         first = self.hidden[0]
         assert isinstance(first, nn.Conv2d)
-        x_NCHW = F.leaky_relu(_conv_of_both(first, conditioning_BCHW, photo_NCHW), 0.2)
-        hidden = [x_NCHW]
+        known, stride, padding = conditioning_BCHW.shape[1], first.stride, _KERNEL // 2
+        of_conditioning = F.conv2d(
+            conditioning_BCHW, first.weight[:, :known], first.bias, stride, padding
+        )
+        of_photos = (
+            F.conv2d(photo_BCHW, first.weight[:, known:], None, stride, padding)
+            for photo_BCHW in photos_BCHW
+        )
+        return tuple(self._after_first(x_BCHW.add_(of_conditioning)) for x_BCHW in of_photos)
+
+    def _after_first(self, x_BCHW: Tensor) -> ScaleOutput:
+        x_BCHW = F.leaky_relu(x_BCHW, 0.2)
+        hidden = [x_BCHW]
         for conv in list(self.hidden)[1:]:
-            x_NCHW = F.leaky_relu(self.norm(conv(x_NCHW)), 0.2)
-            hidden.append(x_NCHW)
-        return ScaleOutput(tuple(hidden), self.score(x_NCHW))
-
-
-def _conv_of_both(conv: nn.Conv2d, conditioning_BCHW: Tensor, photo_NCHW: Tensor) -> Tensor:
-    """The convolution of the two side by side, without ever laying them side by side.
-
-    What it makes of the conditioning is made once for all photos of it, and no gradient is computed
-    for it.
-    """
-    known = conditioning_BCHW.shape[1]
-    stride, padding = conv.stride[0], _KERNEL // 2
-    of_conditioning = F.conv2d(
-        conditioning_BCHW, conv.weight[:, :known], conv.bias, stride=stride, padding=padding
-    )
-    of_photo = F.conv2d(photo_NCHW, conv.weight[:, known:], stride=stride, padding=padding)
-    repeats = len(photo_NCHW) // len(conditioning_BCHW)
-    return of_photo.add_(of_conditioning.repeat(repeats, 1, 1, 1))
+            x_BCHW = F.leaky_relu(self.norm(conv(x_BCHW)), 0.2)
+            hidden.append(x_BCHW)
+        return ScaleOutput(tuple(hidden), self.score(x_BCHW))
 
 
 class MultiscaleDiscriminator(nn.Module):
@@ -95,26 +88,25 @@ class MultiscaleDiscriminator(nn.Module):
             for _ in range(config.scales)
         )
 
-    def forward(self, conditioning_BCHW: Tensor, photo_NCHW: Tensor) -> tuple[ScaleOutput, ...]:
+    def forward(
+        self, conditioning_BCHW: Tensor, *photos_BCHW: Tensor
+    ) -> tuple[tuple[ScaleOutput, ...], ...]:
         """Judge photos against their conditioning.
 
         Args:
             conditioning_BCHW: One-hot and boundary map, (B, C, H, W).
-            photo_NCHW: (N, 3, H, W) in [-1, 1]; N is B or a multiple of it, as of B generated
-                photos followed by the B real ones.
+            *photos_BCHW: Each (B, 3, H, W) in [-1, 1], such as generated and real photos.
 
         Returns:
-            One output per scale, full resolution first.
+            For each of the photos one output per scale, full resolution first.
         """
         weight = next(self.parameters())
         conditioning_BCHW = arrange(conditioning_BCHW, weight)
-        photo_NCHW = arrange(photo_NCHW, weight)
+        photos = [arrange(photo_BCHW, weight) for photo_BCHW in photos_BCHW]
         outputs = []
         for number, scale in enumerate(self.scales):
             if number > 0:
-                conditioning_BCHW, photo_NCHW = (
-                    downsample(conditioning_BCHW),
-                    downsample(photo_NCHW),
-                )
-            outputs.append(scale(conditioning_BCHW, photo_NCHW))
-        return tuple(outputs)
+                conditioning_BCHW = downsample(conditioning_BCHW)
+                photos = [downsample(photo_BCHW) for photo_BCHW in photos]
+            outputs.append(scale(conditioning_BCHW, photos))
+        return tuple(zip(*outputs, strict=True))

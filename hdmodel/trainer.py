@@ -188,7 +188,7 @@ class Trainer:
     def update(self, batch: Batch, *, step: int, learning_rate: float) -> StepLosses:
         """Improve all networks on one batch.
 
-        Gradients are those at the weights before the update. One pass of the discriminator
+        Gradients are those at the weights before the update. What the discriminator says of a photo
         serves both sides: its own gradient stops at its weights, the generator's passes through.
 
         Args:
@@ -251,8 +251,7 @@ class Trainer:
         """What the discriminator says of fake and real photos; nothing where there is none."""
         if self.discriminator is None:
             return (), ()
-        outputs = self.discriminator(judged_BCHW, torch.cat([fake_BCHW, real_BCHW]))
-        fake, real = zip(*(output.split(len(fake_BCHW)) for output in outputs), strict=True)
+        fake, real = self.discriminator(judged_BCHW, fake_BCHW, real_BCHW)
         return fake, real
 
     def _inputs(self, batch: Batch, encoder: FeatureEncoder | None) -> tuple[Tensor, Tensor]:

@@ -127,12 +127,12 @@ def test_discriminator_and_losses_are_the_originals(conditioning: Tensor, photo:
     }
     fill(network, golden, names)
 
-    real = network(conditioning, photo)
+    (real,) = network(conditioning, photo)
     for scale, output in enumerate(real):
         for layer, features in enumerate(output.features):
             assert_same(features, golden[f"real.{scale}.{layer}"])
 
-    fake = network(conditioning, golden["fake"])
+    (fake,) = network(conditioning, golden["fake"])
     of_discriminator = discriminator_losses(fake, real)
     assert_same(lsgan(fake, target=1.0), golden["loss.lsgan_g"][0])
     assert_same(feature_matching(fake, real), golden["loss.feature_matching_lambda10"][0])
@@ -144,8 +144,9 @@ def test_a_batch_gives_each_sample_its_own_features(conditioning: Tensor, photo:
     network = MultiscaleDiscriminator(
         DiscriminatorConfig(base_channels=4, layers=2, scales=2), in_channels=39
     )
-    both = network(conditioning.repeat(2, 1, 1, 1), torch.cat([photo, -photo]))
-    for scale, alone in enumerate(network(conditioning, -photo)):
-        _, second = both[scale].split(1)
-        for a, b in zip(second.features, alone.features, strict=True):
-            torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
+    (both,) = network(conditioning.repeat(2, 1, 1, 1), torch.cat([photo, -photo]))
+    first, second = network(conditioning, photo, -photo)
+    for pair, *alone in zip(both, first, second, strict=True):
+        for place, one in enumerate(alone):
+            for a, b in zip(pair.features, one.features, strict=True):
+                torch.testing.assert_close(a[place], b[0], rtol=0, atol=1e-4)

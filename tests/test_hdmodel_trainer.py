@@ -52,9 +52,9 @@ def test_one_update_is_separate_adversarial_steps() -> None:
     pixels = twin.encoder.encode_pixels(batch.photo_BCHW)
     features = average_over_instances(pixels, batch.instance_BHW)
     fake = twin.generator(torch.cat([known, features], dim=1))
-    on_fake = twin.discriminator(known, fake)
-    on_real = twin.discriminator(known, batch.photo_BCHW)
-    on_detached = twin.discriminator(known, fake.detach())
+    (on_fake,) = twin.discriminator(known, fake)
+    (on_real,) = twin.discriminator(known, batch.photo_BCHW)
+    (on_detached,) = twin.discriminator(known, fake.detach())
     g_loss = sum(((o.score_B1HW - 1) ** 2).mean() for o in on_fake)
     for a, b in zip(on_fake, on_real, strict=True):
         for x, y in zip(a.hidden, b.hidden, strict=True):
@@ -146,8 +146,8 @@ def test_pix2pix_losses_are_cross_entropy_and_l1() -> None:
     assert training.discriminator is not None
     with torch.no_grad():
         fake = training.generator(known)
-        on_fake = training.discriminator(known, fake)
-        on_real = training.discriminator(known, batch.photo_BCHW)
+        (on_fake,) = training.discriminator(known, fake)
+        (on_real,) = training.discriminator(known, batch.photo_BCHW)
     made = training.update(batch, step=1, learning_rate=1e-3).terms
     sigmoid = [torch.sigmoid(o.score_B1HW) for o in on_fake]
     torch.testing.assert_close(made["adversarial"], sum(-s.log().mean() for s in sigmoid))
