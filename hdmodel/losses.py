@@ -51,11 +51,7 @@ def lsgan(outputs: Sequence[ScaleOutput], *, target: float) -> Tensor:
         outputs: The discriminator's outputs, one per scale.
         target: 1 for "real", 0 for "fake".
     """
-    losses = []
-    for output in outputs:
-        score = output.score_B1HW.float()
-        losses.append(F.mse_loss(score, torch.full_like(score, target)))
-    return torch.stack(losses).sum()
+    return _distance(outputs, target, F.mse_loss)
 
 
 def cross_entropy(outputs: Sequence[ScaleOutput], *, target: float) -> Tensor:
@@ -65,11 +61,14 @@ def cross_entropy(outputs: Sequence[ScaleOutput], *, target: float) -> Tensor:
         outputs: The discriminator's outputs, one per scale.
         target: 1 for "real", 0 for "fake".
     """
-    losses = []
-    for output in outputs:
-        score = output.score_B1HW.float()
-        losses.append(F.binary_cross_entropy_with_logits(score, torch.full_like(score, target)))
-    return torch.stack(losses).sum()
+    return _distance(outputs, target, F.binary_cross_entropy_with_logits)
+
+
+def _distance(
+    outputs: Sequence[ScaleOutput], target: float, loss: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    scores = [output.score_B1HW.float() for output in outputs]
+    return torch.stack([loss(score, torch.full_like(score, target)) for score in scores]).sum()
 
 
 ADVERSARIAL: dict[str, Callable[..., Tensor]] = {"lsgan": lsgan, "bce": cross_entropy}
