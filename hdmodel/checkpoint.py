@@ -5,7 +5,6 @@ Reading the configuration and the hash needs no torch; it is imported where weig
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ import yaml
 from pydantic import Field, PositiveInt
 
 from hdmodel.architecture import EncoderConfig, GeneratorConfig
+from hdmodel.atomic import make_durable
 from hdmodel.errors import CheckpointError, ConfigError
 from hdmodel.settings import Settings, read_yaml
 
@@ -251,11 +251,10 @@ def save_checkpoint(
         mode = (temporary / CONFIG_FILE).stat().st_mode
         for file in temporary.iterdir():
             file.chmod(mode)  # safetensors makes files that only their owner can read
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-        _make_durable(temporary)
+            make_durable(file)
+        make_durable(temporary)
         temporary.rename(folder)
-        _make_durable(folder.parent)
+        make_durable(folder.parent)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(f"{folder}: cannot be written ({reason})") from None
@@ -323,15 +322,6 @@ def check_keys(
         more = len(problems) - _NAMED_AT_MOST
         shown = "; ".join(problems[:_NAMED_AT_MOST]) + (f"; and {more} more" if more > 0 else "")
         raise CheckpointError(f"{origin}: does not fit the network: {shown}")
-
-
-def _make_durable(folder: Path) -> None:
-    """Wait until a folder's entries would survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _weights_file(folder: Path, name: str) -> Path:

@@ -7,8 +7,6 @@ classes, K modes of one class.
 
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hdmodel.atomic import write_atomically
 from hdmodel.checkpoint import CONFIG_FILE, ENCODER_FILE, read_checkpoint_config
 from hdmodel.errors import CheckpointError, InputError
 
@@ -263,8 +262,8 @@ def save_styles(checkpoint: str | Path, bank: StyleBank) -> None:
     }
     text = json.dumps(info, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     try:
-        _write(folder / STYLES_FILE, content)
-        _write(folder / STYLES_INFO, text.encode())
+        write_atomically(folder / STYLES_FILE, content)
+        write_atomically(folder / STYLES_INFO, text.encode())
     except OSError as error:
         raise CheckpointError(
             f"{folder}: the style bank cannot be written ({error.strerror or error})"
@@ -380,15 +379,3 @@ def _check_fit(folder: Path, bank: StyleBank) -> None:
             f"{folder}: the style bank has {bank.num_classes} classes and {bank.features} feature "
             f"channels, expected {wanted[0]} and {wanted[1]}; {again}"
         )
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from hdmodel.atomic import temporary_name, write_atomically
 from hdmodel.checkpoint import (
     CheckpointConfig,
     TaxonomyRecord,
@@ -108,12 +108,7 @@ class TrainingFolder:
         elif self.root.is_dir() and any(not p.name.startswith(".") for p in self.root.iterdir()):
             raise ConfigError(f"{self.root}: is not empty and no training, expected a new folder")
         self.root.mkdir(parents=True, exist_ok=True)
-        temporary = self.root / f".{uuid.uuid4().hex}.tmp"
-        try:
-            temporary.write_text(yaml.safe_dump(record, sort_keys=False), encoding="utf-8")
-            temporary.replace(self.config)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomically(self.config, yaml.safe_dump(record, sort_keys=False).encode())
 
     def _compare(self, record: Mapping[str, Any]) -> None:
         before, now = _flatten(read_yaml(self.config)), _flatten(record)
@@ -181,7 +176,7 @@ def _delete(path: Path) -> None:
 
 def _link(link: Path, target: Path) -> None:
     """Point a link at a folder beside or below it, atomically."""
-    temporary = link.with_name(f".{link.name}.{uuid.uuid4().hex}.tmp")
+    temporary = link.with_name(temporary_name(link.name))
     temporary.symlink_to(target.relative_to(link.parent))
     temporary.replace(link)
 

@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader
 from PIL import Image
 
 from hdmodel import curves
+from hdmodel.atomic import write_atomically
 from hdmodel.curves import Chart, Series, Stage
 from hdmodel.errors import InputError
 from hdmodel.settings import read_yaml
@@ -104,9 +105,7 @@ def write_report(out: Path, *, facts: Mapping[str, str] | None = None) -> Path:
         size=curves,
     )
     path = out / PAGE
-    temporary = path.with_name(f".{PAGE}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, text.encode())
     return path
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.atomic import write_atomically
+from hdmodel.atomic import write_atomically
 from pipeline.errors import OutputError
 
 OK = "ok"

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
+from hdmodel.atomic import write_atomically
 from hdmodel.errors import ConfigError
 from hdmodel.settings import read_yaml
-from pipeline.atomic import write_atomically
 from pipeline.config import fingerprint
 from pipeline.errors import OutputError
 from pipeline.lock import LOCK

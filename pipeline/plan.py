@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.atomic import write_atomically
+from hdmodel.atomic import write_atomically
 from pipeline.errors import OutputError
 from pipeline.program import Program
 

@@ -8,8 +8,8 @@ from time import perf_counter
 
 import yaml
 
+from hdmodel.atomic import write_atomically
 from hdmodel.checkpoint import load_encoder, load_generator
-from pipeline.atomic import write_atomically
 from pipeline.config import RenderConfig, fingerprint
 from pipeline.devices import candidate_devices
 from pipeline.engine import Engine

@@ -14,7 +14,7 @@ import zarr
 from zarr.codecs import ZstdCodec
 from zarr.core.array_spec import ArrayConfigParams
 
-from pipeline.atomic import make_durable
+from hdmodel.atomic import make_durable
 from pipeline.errors import OutputError
 
 ZSTD_LEVEL = 3

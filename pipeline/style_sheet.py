@@ -13,11 +13,11 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from hdmodel.atomic import write_atomically
 from hdmodel.checkpoint import load_generator
 from hdmodel.conditioning import condition
 from hdmodel.generator import Generator
 from hdmodel.styles import StyleBank, load_styles
-from pipeline.atomic import write_atomically
 from pipeline.checkpoints import choose_checkpoint
 from pipeline.errors import DatasetError
 from pipeline.pictures import draw_map

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.atomic import temporary_name, write_atomically
+from hdmodel.atomic import temporary_name, write_atomically
 from pipeline.config import fingerprint
 from pipeline.errors import OutputError
 from pipeline.lock import locked

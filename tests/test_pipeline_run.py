@@ -13,8 +13,8 @@ import yaml
 import zarr
 from PIL import Image
 
+from hdmodel.atomic import temporary_name
 from hdmodel.errors import CheckpointError, ConfigError, InputError
-from pipeline.atomic import temporary_name
 from pipeline.config import RenderConfig
 from pipeline.errors import DatasetError, OutputError, TaxonomyError
 from pipeline.manifest import read_manifests

@@ -12,8 +12,8 @@ import yaml
 import zarr
 from click.testing import CliRunner
 
+from hdmodel.atomic import temporary_name
 from hdsynth.commands.output import verify as verify_command
-from pipeline.atomic import temporary_name
 from pipeline.errors import OutputError
 from pipeline.lock import locked
 from pipeline.output import OutputFolder
