@@ -1,4 +1,8 @@
-"""Edit programs: what is done to one scene, as data that survives JSON unchanged."""
+"""Edit programs: what is done to one scene, as data that survives JSON unchanged.
+
+Coordinates are pixels of the size to which source and donor scenes are fitted. Classes are named as
+in the taxonomy, objects by their instance ids.
+"""
 
 from typing import Annotated, Literal
 
@@ -8,6 +12,7 @@ from hdmodel.settings import Settings
 from pipeline.scene import INSTANCES_PER_CLASS
 
 InstanceId = Annotated[int, Field(ge=INSTANCES_PER_CLASS)]
+Scale = Annotated[float, Field(gt=0, le=16)]
 
 
 class MirrorScene(Settings):
@@ -16,8 +21,18 @@ class MirrorScene(Settings):
     op: Literal["mirror_scene"] = "mirror_scene"
 
 
+class CropZoom(Settings):
+    """Enlarge a window of the scene to the whole picture; what lies outside is gone."""
+
+    op: Literal["crop_zoom"] = "crop_zoom"
+    top: int = Field(ge=0)
+    left: int = Field(ge=0)
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+
+
 class Drop(Settings):
-    """Take an object out and fill the hole from the stuff around it."""
+    """Take an object out and fill the hole with what would be behind."""
 
     op: Literal["drop"] = "drop"
     instance: InstanceId
@@ -32,6 +47,41 @@ class Move(Settings):
     """Shift in pixels, downwards."""
     columns: int
     """Shift in pixels, to the right."""
+
+
+class Rescale(Settings):
+    """Bring an object nearer or farther: another size, where objects of that size stand."""
+
+    op: Literal["rescale"] = "rescale"
+    instance: InstanceId
+    row: int
+    """The row on which the object's lowest pixels come to lie."""
+    column: int
+    """The column of the object's leftmost pixels."""
+    scale: Scale
+    """Its new size over that before."""
+
+
+class Flip(Settings):
+    """Mirror an object where it stands."""
+
+    op: Literal["flip"] = "flip"
+    instance: InstanceId
+
+
+class Duplicate(Settings):
+    """Put a copy of an object elsewhere in the same scene."""
+
+    op: Literal["duplicate"] = "duplicate"
+    instance: InstanceId
+    row: int
+    """The row on which the copy's lowest pixels come to lie."""
+    column: int
+    """The column of the copy's leftmost pixels."""
+    scale: Scale = 1.0
+    """Size of the copy over that of the object."""
+    flip: bool = False
+    """Whether the copy is mirrored left to right."""
 
 
 class Paste(Settings):
@@ -49,22 +99,112 @@ class Paste(Settings):
     """The row on which the object's lowest pixels come to lie."""
     column: int
     """The column of the object's leftmost pixels."""
-    scale: float = Field(default=1.0, gt=0, le=16)
+    scale: Scale = 1.0
     """Size in the edited scene over size in the donor scene."""
     flip: bool = False
     """Whether the object is mirrored left to right."""
 
 
-Operation = Annotated[MirrorScene | Drop | Move | Paste, Field(discriminator="op")]
+class Replace(Settings):
+    """Put an object of another scene where one stands, centred on the same spot of the ground."""
+
+    op: Literal["replace"] = "replace"
+    instance: InstanceId
+    """The object that goes."""
+    donor: str
+    """Name of the scene the new object comes from, as it was before any edit."""
+    donor_instance: InstanceId
+    scale: Scale = 1.0
+    """Size in the edited scene over size in the donor scene."""
+    flip: bool = False
+    """Whether the object is mirrored left to right."""
+
+
+class ChangeClass(Settings):
+    """Make an object one of another thing class, with the same shape."""
+
+    op: Literal["change_class"] = "change_class"
+    instance: InstanceId
+    to: str
+    """The new class."""
+
+
+class Jitter(Settings):
+    """Bend an object's contour smoothly."""
+
+    op: Literal["jitter"] = "jitter"
+    instance: InstanceId
+    amplitude: float = Field(gt=0, le=256)
+    """How far the contour moves at most, in pixels."""
+    seed: int = Field(ge=0, lt=2**63)
+    """Of the random field that bends it."""
+
+
+class RelabelRegion(Settings):
+    """Make a region of stuff one of another class, as trees to building in the paper's figure 1."""
+
+    op: Literal["relabel_region"] = "relabel_region"
+    of: str
+    """The class of the region."""
+    to: str
+    """The new class."""
+    at: tuple[int, int] | None = None
+    """Row and column of a pixel of the 8-connected region; all regions of the class if none."""
+
+
+class GrowRegion(Settings):
+    """Let stuff grow into its neighbour; shrinking one is growing the other."""
+
+    op: Literal["grow_region"] = "grow_region"
+    of: str
+    """The class that grows."""
+    into: str
+    """The class that gives way."""
+    pixels: int = Field(ge=1, le=4096)
+    """How far."""
+
+
+class Skyline(Settings):
+    """Redraw the line at which one class of stuff ends and another begins below it.
+
+    Where a column holds `upper` and, right below it, `lower`, the line between them is brought to
+    the given row; pixels of other classes stay.
+    """
+
+    op: Literal["skyline"] = "skyline"
+    upper: str = "sky"
+    lower: str = "vegetation"
+    rows: Annotated[tuple[int, ...], Field(min_length=1, max_length=4096)]
+    """The first row of `lower` at evenly spaced columns, from the leftmost to the rightmost; in
+    between, along straight lines."""
+
+
+Operation = Annotated[
+    MirrorScene
+    | CropZoom
+    | Drop
+    | Move
+    | Rescale
+    | Flip
+    | Duplicate
+    | Paste
+    | Replace
+    | ChangeClass
+    | Jitter
+    | RelabelRegion
+    | GrowRegion
+    | Skyline,
+    Field(discriminator="op"),
+]
 
 
 class Program(Settings):
     """The edits of one sample, in order.
 
-    All coordinates are pixels of the size to which source and donor scenes are fitted. Instance
-    ids refer to the map at the moment an operation runs. Ids are stable: an object keeps its id
-    through mirrors, moves and the edits of others, and the id of an object that was dropped is
-    not given to another one.
+    Instance ids refer to the map at the moment an operation runs. While a program runs, ids are
+    stable: an object keeps its id through mirrors, moves and the edits of others, and the id of an
+    object that is gone is not given to another one. At the end, those of each class are numbered
+    through from 0.
     """
 
     version: Literal[1] = 1
@@ -72,9 +212,14 @@ class Program(Settings):
     """Name of the source scene."""
     min_visible_area: int = Field(default=0, ge=0)
     """Objects that the edits leave with fewer visible pixels than this are taken out."""
+    min_visible_fraction: float = Field(default=0.0, ge=0, le=1)
+    """Objects of which the edits leave a smaller part than this are taken out."""
+    protected: tuple[str, ...] = ()
+    """Classes whose objects are not edited, and which never grow; they may be covered by what
+    stands nearer. Names that the taxonomy does not have are ignored."""
     operations: tuple[Operation, ...] = ()
 
     @property
     def donors(self) -> tuple[str, ...]:
-        """The names of the scenes that the pastes need, sorted, each once."""
-        return tuple(sorted({o.donor for o in self.operations if isinstance(o, Paste)}))
+        """The names of the scenes that objects come from, sorted, each once."""
+        return tuple(sorted({o.donor for o in self.operations if isinstance(o, Paste | Replace)}))

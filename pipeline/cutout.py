@@ -1,0 +1,146 @@
+"""Cut-outs: the shapes of single objects, lifted out of their scenes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.scene import InstanceMap
+
+Mask = npt.NDArray[np.bool_]
+
+
+class OperationSkipped(Exception):
+    """An operation cannot be applied to the scene as it is; its text says why."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cutout:
+    """An object's shape: the tight mask of its pixels and where it lies (may be off the map)."""
+
+    top: int
+    left: int
+    mask: Mask
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Top, left, bottom, right in pixels; bottom and right are exclusive."""
+        height, width = self.mask.shape
+        return self.top, self.left, self.top + height, self.left + width
+
+    @property
+    def contact_row(self) -> int:
+        """The object's lowest row."""
+        rows: int = self.mask.shape[0]
+        return self.top + rows - 1
+
+    @property
+    def area(self) -> int:
+        """Pixels of the mask."""
+        return int(np.count_nonzero(self.mask))
+
+    def mirrored(self) -> "Cutout":
+        """The shape mirrored in its own box."""
+        return Cutout(self.top, self.left, self.mask[:, ::-1])
+
+
+def cut_out(instances: InstanceMap, instance: int) -> Cutout:
+    """The visible shape of an object.
+
+    Args:
+        instances: Instance ids, int32 [H, W].
+        instance: The object's id.
+
+    Raises:
+        OperationSkipped: There is no such object.
+    """
+    shape = tight(instances == instance, top=0, left=0)
+    if shape is None:
+        raise OperationSkipped(f"the scene has no object {instance}")
+    return shape
+
+
+def tight(mask: Mask, *, top: int, left: int) -> Cutout | None:
+    """The shape of a mask whose corner lies at `top`, `left`; None if it is empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    inner = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return Cutout(top + int(rows[0]), left + int(columns[0]), inner)
+
+
+def place(shape: Cutout, *, row: int, column: int, scale: float, flip: bool) -> Cutout:
+    """A shape scaled, mirrored if asked, and laid so that it stands on `row` from `column` on.
+
+    Raises:
+        OperationSkipped: Nothing is left of the shape at that scale.
+    """
+    mask = shape.mask[:, ::-1] if flip else shape.mask
+    if scale != 1.0:
+        rows, columns = (_nearest(length, scale) for length in mask.shape)
+        scaled = tight(mask[rows[:, None], columns], top=0, left=0)
+        if scaled is None:
+            raise OperationSkipped(f"nothing is left of the object at scale {scale:g}")
+        mask = scaled.mask
+    return Cutout(row - mask.shape[0] + 1, column, mask)
+
+
+def stand_in(shape: Cutout, *, for_box: tuple[int, int, int, int], scale: float) -> Cutout:
+    """A shape scaled and laid with its feet, and the middle of its box, where those of a box are.
+
+    Args:
+        shape: The shape.
+        for_box: Top, left, bottom, right in pixels; bottom and right are exclusive.
+        scale: Its new size over that before.
+
+    Raises:
+        OperationSkipped: Nothing is left of the shape at that scale.
+    """
+    _, left, bottom, right = for_box
+    placed = place(shape, row=bottom - 1, column=0, scale=scale, flip=False)
+    return Cutout(placed.top, (left + right - placed.mask.shape[1]) // 2, placed.mask)
+
+
+def bend(shape: Cutout, *, amplitude: float, rng: np.random.Generator) -> Cutout:
+    """A shape whose contour is bent smoothly, by at most `amplitude` pixels; its feet stay.
+
+    Each pixel of the result looks up the shape at a point that a smooth random field shifts.
+
+    Raises:
+        OperationSkipped: Nothing is left of the shape.
+    """
+    pad = int(np.ceil(amplitude))
+    mask = np.pad(shape.mask, pad)
+    height, width = mask.shape
+    # One knot per third of the object and at least every four amplitudes: bends, not fringes.
+    knots = [
+        max(2, min(5, round(length / max(4 * amplitude, length / 4)) + 1))
+        for length in shape.mask.shape
+    ]
+    shifts = [
+        _smooth(rng.uniform(-amplitude, amplitude, knots), (height, width)) for _ in range(2)
+    ]
+    rows = np.rint(np.arange(height)[:, None] + shifts[0]).astype(np.intp).clip(0, height - 1)
+    columns = np.rint(np.arange(width) + shifts[1]).astype(np.intp).clip(0, width - 1)
+    bent = tight(mask[rows, columns], top=shape.top - pad, left=shape.left - pad)
+    if bent is None:
+        raise OperationSkipped("nothing is left of the object")
+    return Cutout(shape.contact_row - bent.mask.shape[0] + 1, bent.left, bent.mask)
+
+
+def _smooth(knots: npt.NDArray[np.float64], size: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """Values at evenly spaced knots, interpolated linearly to every pixel of a size."""
+    field = knots
+    for axis, length in enumerate(size):
+        place = np.linspace(0, field.shape[axis] - 1, length)
+        low = np.minimum(place.astype(np.intp), field.shape[axis] - 2)
+        weight = (place - low)[:, None] if axis == 0 else place - low
+        below, above = np.take(field, low, axis), np.take(field, low + 1, axis)
+        field = below + (above - below) * weight
+    return field
+
+
+def _nearest(length: int, scale: float) -> npt.NDArray[np.intp]:
+    """The source index of each pixel of a scaled axis, sampled at pixel centres."""
+    scaled = max(1, round(length * scale))
+    return (2 * np.arange(scaled) + 1) * length // (2 * scaled)
