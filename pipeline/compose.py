@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.cutout import Cutout, cut_out
 from pipeline.errors import DatasetError
 from pipeline.fit import FitMode, fit
 from pipeline.manifest import Record
@@ -110,7 +111,11 @@ def compose_sample(row: PlanRow, read: SceneReader, taxonomy: Taxonomy) -> Recom
     Raises:
         DatasetError: A file of the scene, or of a donor, cannot be used.
     """
-    return recompose(row.parsed_program(), read(row.scene), read, taxonomy=taxonomy)
+
+    def donors(name: str, instance: int) -> Cutout:
+        return cut_out(read(name).instance, instance)
+
+    return recompose(row.parsed_program(), read(row.scene), donors, taxonomy=taxonomy)
 
 
 def compose_shard(

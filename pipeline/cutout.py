@@ -117,9 +117,7 @@ def bend(shape: Cutout, *, amplitude: float, rng: np.random.Generator) -> Cutout
         max(2, min(5, round(length / max(4 * amplitude, length / 4)) + 1))
         for length in shape.mask.shape
     ]
-    shifts = [
-        _smooth(rng.uniform(-amplitude, amplitude, knots), (height, width)) for _ in range(2)
-    ]
+    shifts = [_smooth(rng.uniform(-amplitude, amplitude, knots), (height, width)) for _ in range(2)]
     rows = np.rint(np.arange(height)[:, None] + shifts[0]).astype(np.intp).clip(0, height - 1)
     columns = np.rint(np.arange(width) + shifts[1]).astype(np.intp).clip(0, width - 1)
     bent = tight(mask[rows, columns], top=shape.top - pad, left=shape.left - pad)

@@ -12,10 +12,11 @@ RUN_FRACTION = 1 / 64
 """Stuff narrower than this part of the picture's width (a pole, say) is not spread sideways."""
 
 Mask = npt.NDArray[np.bool_]
+Box = tuple[int, int, int, int]
 
 
-def fill_hole(label: LabelMap, hole: Mask, *, surface: Mask) -> LabelMap | None:
-    """Fill a hole in a label map, or return None where the map has nothing to fill it with.
+def fill_hole(label: LabelMap, box: Box, hole: Mask, *, surface: Mask) -> LabelMap | None:
+    """What would be behind a hole in a label map; None where the map has nothing to fill it with.
 
     Street scenes are layered: a row of ground, wall or sky goes on behind an object. So each
     pixel takes the nearest surface left or right in its own row, skipping objects, void and
@@ -23,36 +24,42 @@ def fill_hole(label: LabelMap, hole: Mask, *, surface: Mask) -> LabelMap | None:
     A majority vote among neighbours then evens out the seams inside the hole.
 
     Args:
-        label: Class ids [H, W].
-        hole: The pixels to fill, bool [H, W].
+        label: Class ids [H, W]; not modified.
+        box: Top, left, bottom, right of the hole in pixels; bottom and right are exclusive.
+        hole: The pixels to fill, bool [h, w], as large as the box.
         surface: Which classes may fill, bool [num_classes].
+
+    Returns:
+        Class ids [h, w] of the box; those outside the hole are the map's own.
     """
-    rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
-    if not len(rows):
-        return label
-    height, width = label.shape
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    run = max(3, round(width * RUN_FRACTION))
+    top, left, bottom, right = box
+    run = max(3, round(label.shape[1] * RUN_FRACTION))
     margin = max(MARGIN, 2 * run)
     down, across = max(margin, bottom - top), max(margin, right - left)
-    around = (
-        slice(max(top - down, 0), min(bottom + down, height)),
-        slice(max(left - across, 0), min(right + across, width)),
+    first_row, first_column = max(top - down, 0), max(left - across, 0)
+    window = label[first_row : bottom + down, first_column : right + across].copy()
+    inner = (
+        slice(top - first_row, bottom - first_row),
+        slice(left - first_column, right - first_column),
     )
-    filled = label.copy()
-    window, missing = filled[around], hole[around].copy()
+    missing = np.zeros(window.shape, np.bool_)
+    missing[inner] = hole
     usable = surface[window] & ~missing
     _fill_rows(window, missing, usable, run=run)
     _fill_rows(window.T, missing.T, usable.T, run=1)
     if missing.any():
-        everywhere = surface[label] & ~hole
+        everywhere = surface[label]
+        everywhere[top:bottom, left:right] &= ~hole
         if not everywhere.any():
             return None
-        nearest = ndimage.distance_transform_edt(
+        rows, columns = ndimage.distance_transform_edt(
             ~everywhere, return_distances=False, return_indices=True
         )
-        window[missing] = label[tuple(nearest)][around][missing]
-    _vote(window, hole[around], size=2 * (run // 4) + 3)
+        left_over = np.nonzero(missing)
+        at = (left_over[0] + first_row, left_over[1] + first_column)
+        window[left_over] = label[rows[at], columns[at]]
+    _vote(window, inner, hole, size=2 * (run // 4) + 3)
+    filled: LabelMap = window[inner]
     return filled
 
 
@@ -88,18 +95,22 @@ def _last_source(values: LabelMap, usable: Mask, run: int) -> npt.NDArray[np.int
     return np.maximum.accumulate(np.where(ends, columns, np.int32(-1)), axis=1)
 
 
-def _vote(window: LabelMap, hole: Mask, *, size: int) -> None:
+def _vote(window: LabelMap, inner: tuple[slice, slice], hole: Mask, *, size: int) -> None:
     """Give each hole pixel the filling class that is most frequent in a square around it."""
-    rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
-    inner = (
-        slice(max(rows[0] - size, 0), rows[-1] + 1 + size),
-        slice(max(columns[0] - size, 0), columns[-1] + 1 + size),
-    )
-    values, mask = window[inner], hole[inner]
-    classes = np.unique(values[mask])
+    classes = np.unique(window[inner][hole])
     if len(classes) == 1:
         return
-    shares = np.stack(
-        [ndimage.uniform_filter((values == c).astype(np.float32), size=size) for c in classes]
+    down, across = inner
+    first_row, first_column = max(down.start - size, 0), max(across.start - size, 0)
+    values = window[first_row : down.stop + size, first_column : across.stop + size]
+    within = (
+        slice(down.start - first_row, down.stop - first_row),
+        slice(across.start - first_column, across.stop - first_column),
     )
-    values[mask] = classes[shares.argmax(axis=0)[mask]]
+    shares = np.stack(
+        [
+            ndimage.uniform_filter((values == c).astype(np.float32), size=size)[within]
+            for c in classes
+        ]
+    )
+    values[within][hole] = classes[shares.argmax(axis=0)[hole]]

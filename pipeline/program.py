@@ -4,9 +4,9 @@ Coordinates are pixels of the size to which source and donor scenes are fitted. 
 in the taxonomy, objects by their instance ids.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hdmodel.settings import Settings
 from pipeline.scene import INSTANCES_PER_CLASS
@@ -151,6 +151,11 @@ class RelabelRegion(Settings):
     at: tuple[int, int] | None = None
     """Row and column of a pixel of the 8-connected region; all regions of the class if none."""
 
+    @model_validator(mode="after")
+    def _check_classes(self) -> Self:
+        _check_two_classes(self.of, self.to)
+        return self
+
 
 class GrowRegion(Settings):
     """Let stuff grow into its neighbour; shrinking one is growing the other."""
@@ -162,6 +167,11 @@ class GrowRegion(Settings):
     """The class that gives way."""
     pixels: int = Field(ge=1, le=4096)
     """How far."""
+
+    @model_validator(mode="after")
+    def _check_classes(self) -> Self:
+        _check_two_classes(self.of, self.into)
+        return self
 
 
 class Skyline(Settings):
@@ -177,6 +187,16 @@ class Skyline(Settings):
     rows: Annotated[tuple[int, ...], Field(min_length=1, max_length=4096)]
     """The first row of `lower` at evenly spaced columns, from the leftmost to the rightmost; in
     between, along straight lines."""
+
+    @model_validator(mode="after")
+    def _check_classes(self) -> Self:
+        _check_two_classes(self.upper, self.lower)
+        return self
+
+
+def _check_two_classes(one: str, other: str) -> None:
+    if one == other:
+        raise ValueError(f"expected two classes, got {one!r} twice")
 
 
 Operation = Annotated[

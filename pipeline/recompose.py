@@ -1,39 +1,35 @@
-"""Recomposition: edit programs applied to scenes, as pure functions from scene to scene."""
+"""Recomposition: edit programs applied to scenes, as a pure function from scene to scene."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, NoReturn
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.canvas import Canvas, Origin
+from pipeline.cutout import Cutout, Mask, OperationSkipped, cut_out
 from pipeline.errors import DatasetError
-from pipeline.holes import fill_hole
-from pipeline.program import Drop, MirrorScene, Move, Operation, Paste, Program
-from pipeline.roles import ClassRoles, class_roles
-from pipeline.scene import INSTANCES_PER_CLASS, InstanceMap, Scene, instances_of
+from pipeline.operations import Donors, Editor, zoom
+from pipeline.program import CropZoom, MirrorScene, Operation, Program
+from pipeline.roles import class_roles
+from pipeline.scene import INSTANCES_PER_CLASS, InstanceMap, Scene
 from pipeline.taxonomy import Taxonomy
-
-Mask = npt.NDArray[np.bool_]
-Donors = Callable[[str], Scene] | Mapping[str, Scene]
-Origin = Literal["source", "moved", "pasted"]
-
-
-class OperationSkipped(Exception):
-    """An operation cannot be applied to the scene as it is; its text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened while a program ran, other than an operation done as asked."""
 
-    kind: Literal["skipped", "hidden", "removed_small", "kept_small"]
+    kind: Literal["skipped", "hidden", "cropped", "removed_small", "kept_small"]
     """`skipped`: the operation was left out. `hidden`: edits covered the object completely.
-    `removed_small`, `kept_small`: too little was left of it, and it was taken out, or could not
-    be because the scene has no stuff to fill the hole with."""
+    `cropped`: it lay outside the window that a crop kept. `removed_small`, `kept_small`: too little
+    was left of it, and it was taken out, or could not be because the scene has no stuff to fill the
+    hole with."""
     operation: int | None
     """Position in the program; None for what the end of the program caused."""
     instance: int | None
+    """The object's id while the program ran."""
     reason: str
 
 
@@ -54,9 +50,13 @@ class InstanceRecord:
     The full mask of a source object is what the source scene shows of it; of a pasted one, its
     scaled donor mask, with what fell outside the picture or behind others."""
     origin: Origin
+    """`source`: no operation of the program was about it, though others may cover it; `edited`:
+    moved, flipped, bent or made another class; `pasted`, `duplicated`."""
     donor: str | None = None
     """Of a pasted object: the scene it came from."""
     donor_instance: int | None = None
+    source_instance: int | None = None
+    """Of all others: its id in the source scene; of a duplicate, that of what it copies."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,283 +66,176 @@ class Recomposed:
     scene: Scene
     """The final maps, without photo, under the source's name."""
     changed: Mask
-    """Where label or instance differ from the source (mirrored if the program mirrors it)."""
+    """Where label or object differ from the source (mirrored and enlarged as the program does)."""
+    origin: npt.NDArray[np.uint16]
+    """Which operation put a pixel there [H, W]: its position in the program, from 1; 0 for the
+    source; one more than there are operations for objects taken out at the end."""
     instances: tuple[InstanceRecord, ...]
     """The single objects of the final maps, sorted by id."""
     log: tuple[Event, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Cutout:
-    """An object's shape: the tight mask of its pixels and where it lies (may be off the map)."""
-
-    top: int
-    left: int
-    mask: Mask
-
-    @property
-    def contact_row(self) -> int:
-        """The object's lowest row."""
-        rows: int = self.mask.shape[0]
-        return self.top + rows - 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    full_area: int
-    kind: Origin = "source"
-    donor: str | None = None
-    donor_instance: int | None = None
 
 
 def recompose(program: Program, source: Scene, donors: Donors, *, taxonomy: Taxonomy) -> Recomposed:
     """Apply a program to its source scene.
 
     Operations run in order. One that cannot be applied is skipped and logged. At the end, objects
-    with fewer than `min_visible_area` pixels are taken out and logged, but only those that are
-    new or that an edit made smaller: small objects of the source that nothing touched stay.
+    of which less can be seen than the program allows are taken out and logged, but only those that
+    are new or that an edit made smaller: small objects of the source that nothing touched stay.
+    Then the objects of each class are numbered through from 0, unless there are no operations.
 
     Args:
         program: The edits; coordinates in pixels of `source`.
         source: The scene to edit; its maps are not modified.
-        donors: Scenes by name, unedited, at the size of `source`; a mapping or a function.
+        donors: Finds the shapes of objects of other scenes, unedited, at the size of `source`.
         taxonomy: The taxonomy of all these scenes.
 
     Raises:
-        DatasetError: The source or a donor is not the scene that the program names.
+        DatasetError: The source or a donor is not what the program names.
     """
     if program.scene != source.name:
         raise DatasetError(f"the program edits scene {program.scene!r}, got {source.name!r}")
-    roles = class_roles(taxonomy)
-    base = scene = source.without_photo()
-    known = {i.id: _Origin(i.area) for i in instances_of(source.instance)}
-    dropped: set[int] = set()
+    protected = np.isin(taxonomy.class_names, program.protected)
+    canvas = Canvas.open(source, roles=class_roles(taxonomy), protected=protected)
+    editor = Editor(canvas, taxonomy=taxonomy, donors=donors)
+    base_label, base_instance = source.label, source.instance
     log: list[Event] = []
     for position, operation in enumerate(program.operations):
+        canvas.stamp = position + 1
         try:
-            scene, base = _apply(operation, scene, base, donors, roles, known, dropped)
+            lost = editor.apply(operation)
         except OperationSkipped as skipped:
-            instance = operation.instance if isinstance(operation, Drop | Move) else None
+            instance = getattr(operation, "instance", None)
             log.append(Event("skipped", position, instance, str(skipped)))
-    found = instances_of(scene.instance)
-    areas = {i.id: i.area for i in found}
-    tidied = _remove_small(scene, areas, known, dropped, program.min_visible_area, roles, log)
-    if tidied is not scene:
-        scene, found = tidied, instances_of(tidied.instance)
-    records = tuple(
-        InstanceRecord(
-            id=i.id,
-            class_id=i.class_id,
-            class_name=taxonomy.classes[i.class_id].name,
-            box=i.box,
-            area=i.area,
-            visible_fraction=i.area / known[i.id].full_area,
-            origin=known[i.id].kind,
-            donor=known[i.id].donor,
-            donor_instance=known[i.id].donor_instance,
-        )
-        for i in found
-    )
-    changed = (scene.label != base.label) | (scene.instance != base.instance)
-    return Recomposed(scene=scene, changed=changed, instances=records, log=tuple(log))
-
-
-def _apply(
-    operation: Operation,
-    scene: Scene,
-    base: Scene,
-    donors: Donors,
-    roles: ClassRoles,
-    known: dict[int, _Origin],
-    dropped: set[int],
-) -> tuple[Scene, Scene]:
-    """Apply one operation, book it in `known` and `dropped`, and return scene and source."""
-    match operation:
-        case MirrorScene():
-            return mirror(scene), mirror(base)
-        case Drop(instance=instance):
-            scene = drop(scene, instance, roles=roles)
-            dropped.add(instance)
-        case Move(instance=instance, rows=rows, columns=columns):
-            scene = move(scene, instance, rows=rows, columns=columns, roles=roles)
-            if known[instance].kind == "source":
-                known[instance] = replace(known[instance], kind="moved")
-        case Paste():
-            donor = _donor(donors, operation.donor)
-            shape = place(
-                cut_out(donor.instance, operation.donor_instance),
-                row=operation.row,
-                column=operation.column,
-                scale=operation.scale,
-                flip=operation.flip,
-            )
-            class_id = operation.donor_instance // INSTANCES_PER_CLASS
-            new_id = free_id(class_id, known)
-            scene = paste(scene, shape, new_id, roles=roles)
-            known[new_id] = _Origin(
-                int(np.count_nonzero(shape.mask)),
-                "pasted",
-                operation.donor,
-                operation.donor_instance,
-            )
-    return scene, base
-
-
-def _donor(donors: Donors, name: str) -> Scene:
-    if not isinstance(donors, Mapping):
-        return donors(name)
-    if name not in donors:
-        raise DatasetError(f"donor scene {name!r} is not among the {len(donors)} given")
-    return donors[name]
-
-
-def mirror(scene: Scene) -> Scene:
-    """The scene's maps, left to right."""
-    return replace(
-        scene,
-        label=np.ascontiguousarray(scene.label[:, ::-1]),
-        instance=np.ascontiguousarray(scene.instance[:, ::-1]),
-        photo=None,
+            continue
+        log.extend(Event("cropped", position, i, "outside the window") for i in lost)
+        if isinstance(operation, MirrorScene):
+            base_label, base_instance = base_label[:, ::-1], base_instance[:, ::-1]
+        elif isinstance(operation, CropZoom):
+            rows, columns = zoom(operation, source.size)
+            base_label = base_label[rows[:, None], columns]
+            base_instance = base_instance[rows[:, None], columns]
+    canvas.stamp = len(program.operations) + 1
+    _remove_small(canvas, program, log)
+    changed = (canvas.label != base_label) | (canvas.instance != base_instance)
+    numbers = _numbers(canvas.known) if program.operations else {}
+    records = _records(canvas, numbers, taxonomy)
+    return Recomposed(
+        scene=replace(
+            source, label=canvas.label, instance=_renumber(canvas.instance, numbers), photo=None
+        ),
+        changed=changed,
+        origin=canvas.origin,
+        instances=records,
+        log=tuple(log),
     )
 
 
-def drop(scene: Scene, instance: int, *, roles: ClassRoles) -> Scene:
-    """The scene without one object; stuff from around it fills the hole.
-
-    Raises:
-        OperationSkipped: There is no such object, or no stuff to fill the hole with.
-    """
-    hole = scene.instance == instance
-    if not hole.any():
-        _skip_missing(instance)
-    label = fill_hole(scene.label, hole, surface=roles.surface)
-    if label is None:
-        raise OperationSkipped("the scene has no stuff to fill the hole with")
-    ids = scene.instance.copy()
-    ids[hole] = label[hole]
-    return replace(scene, label=label, instance=ids, photo=None)
-
-
-def move(scene: Scene, instance: int, *, rows: int, columns: int, roles: ClassRoles) -> Scene:
-    """The scene with one object shifted by whole pixels.
-
-    Raises:
-        OperationSkipped: There is no such object, no stuff to fill the hole with, or nothing of
-            the object would be seen at its new place.
-    """
-    shape = cut_out(scene.instance, instance)
-    shifted = replace(shape, top=shape.top + rows, left=shape.left + columns)
-    return paste(drop(scene, instance, roles=roles), shifted, instance, roles=roles)
-
-
-def paste(scene: Scene, shape: Cutout, instance: int, *, roles: ClassRoles) -> Scene:
-    """The scene with an object put into it.
-
-    The lower edge decides what is in front: the object covers surfaces, and the objects and
-    crowds that do not reach below its contact row. Frozen void stays on top.
-
-    Raises:
-        OperationSkipped: Nothing of the object would be seen.
-    """
-    height, width = scene.size
-    rows, columns = shape.mask.shape
-    top, left = max(shape.top, 0), max(shape.left, 0)
-    bottom, right = min(shape.top + rows, height), min(shape.left + columns, width)
-    if top >= bottom or left >= right:
-        raise OperationSkipped("the object would lie outside the picture")
-    box = (slice(top, bottom), slice(left, right))
-    mask = shape.mask[top - shape.top : bottom - shape.top, left - shape.left : right - shape.left]
-    below = scene.instance[shape.contact_row + 1 :]
-    in_front = np.zeros(int(scene.instance.max()) + 1, np.bool_)
-    in_front[below] = True
-    frozen, surface = roles.frozen[scene.label[box]], roles.surface[scene.label[box]]
-    visible = mask & ~frozen & (surface | ~in_front[scene.instance[box]])
-    if not visible.any():
-        raise OperationSkipped("the object would be hidden")
-    label, ids = scene.label.copy(), scene.instance.copy()
-    label[box][visible] = instance // INSTANCES_PER_CLASS
-    ids[box][visible] = instance
-    return replace(scene, label=label, instance=ids, photo=None)
-
-
-def cut_out(instances: InstanceMap, instance: int) -> Cutout:
-    """The visible shape of an object.
-
-    Raises:
-        OperationSkipped: There is no such object.
-    """
-    mask = instances == instance
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        _skip_missing(instance)
-    top, left = int(rows[0]), int(columns[0])
-    return Cutout(top, left, mask[top : rows[-1] + 1, left : columns[-1] + 1])
-
-
-def place(shape: Cutout, *, row: int, column: int, scale: float, flip: bool) -> Cutout:
-    """A shape scaled, mirrored if asked, and laid so that it stands on `row` from `column` on.
-
-    Raises:
-        OperationSkipped: Nothing is left of the shape at that scale.
-    """
-    mask = shape.mask[:, ::-1] if flip else shape.mask
-    if scale != 1.0:
-        rows, columns = (_nearest(length, scale) for length in mask.shape)
-        mask = mask[rows[:, None], columns]
-        used_rows, used_columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-        if not len(used_rows):
-            raise OperationSkipped(f"nothing is left of the object at scale {scale:g}")
-        mask = mask[used_rows[0] : used_rows[-1] + 1, used_columns[0] : used_columns[-1] + 1]
-    return Cutout(row - mask.shape[0] + 1, column, mask)
-
-
-def _nearest(length: int, scale: float) -> npt.NDArray[np.intp]:
-    """The source index of each pixel of a scaled axis, sampled at pixel centres."""
-    scaled = max(1, round(length * scale))
-    return (2 * np.arange(scaled) + 1) * length // (2 * scaled)
-
-
-def free_id(class_id: int, used: Collection[int]) -> int:
-    """The lowest instance id of a class that is not used.
-
-    Raises:
-        OperationSkipped: The class has all its objects already.
-    """
-    first = class_id * INSTANCES_PER_CLASS
-    for candidate in range(first, first + INSTANCES_PER_CLASS):
-        if candidate not in used:
-            return candidate
-    raise OperationSkipped(f"class {class_id} has {INSTANCES_PER_CLASS} objects already")
-
-
-def _remove_small(
-    scene: Scene,
-    areas: Mapping[int, int],
-    known: Mapping[int, _Origin],
-    dropped: Collection[int],
-    min_visible_area: int,
-    roles: ClassRoles,
-    log: list[Event],
+def edit(
+    scene: Scene, operation: Operation, *, taxonomy: Taxonomy, donors: Donors | None = None
 ) -> Scene:
+    """The scene after a single operation; ids stay as they are.
+
+    Args:
+        scene: The scene; its maps are not modified.
+        operation: What to do.
+        taxonomy: The taxonomy of the scene.
+        donors: Finds the shapes of objects of other scenes; only needed by operations that have a
+            donor.
+
+    Raises:
+        OperationSkipped: It cannot be applied to the scene.
+    """
+    protected = np.zeros(taxonomy.num_classes, np.bool_)
+    canvas = Canvas.open(scene, roles=class_roles(taxonomy), protected=protected)
+    canvas.stamp = 1
+    Editor(canvas, taxonomy=taxonomy, donors=donors or donors_from({})).apply(operation)
+    return replace(scene, label=canvas.label, instance=canvas.instance, photo=None)
+
+
+def donors_from(scenes: Mapping[str, Scene]) -> Donors:
+    """Donors cut out of whole scenes, by name.
+
+    The function raises OperationSkipped where a scene has no such object, and DatasetError where
+    there is no such scene.
+    """
+
+    def find(name: str, instance: int) -> Cutout:
+        if name not in scenes:
+            raise DatasetError(f"donor scene {name!r} is not among the {len(scenes)} given")
+        return cut_out(scenes[name].instance, instance)
+
+    return find
+
+
+def _remove_small(canvas: Canvas, program: Program, log: list[Event]) -> None:
     """Log the objects that edits hid, and take out those of which they left too little."""
-    for instance, origin in sorted(known.items()):
-        area = areas.get(instance, 0)
-        if area == 0:
-            if instance not in dropped:
-                log.append(Event("hidden", None, instance, "covered by the edits"))
+    for instance in sorted(canvas.touched & canvas.known.keys()):
+        known = canvas.known[instance]
+        shape = canvas.visible(instance)
+        if shape is None:
+            log.append(Event("hidden", None, instance, "covered by the edits"))
+            canvas.retire(instance)
             continue
-        touched = origin.kind == "pasted" or area < origin.full_area
-        if not touched or area >= min_visible_area:
+        area = shape.area
+        least = max(program.min_visible_area, program.min_visible_fraction * known.area)
+        untouched = known.kind == "source" and area >= known.area
+        if untouched or area >= least:
             continue
-        reason = f"{area} px visible, fewer than {min_visible_area}"
+        reason = f"{area} of {known.area} px visible, fewer than {least:.4g}"
         try:
-            scene = drop(scene, instance, roles=roles)
+            with canvas.attempt():
+                canvas.erase(instance)
+                canvas.retire(instance)
         except OperationSkipped as skipped:
             log.append(Event("kept_small", None, instance, f"{reason}; {skipped}"))
         else:
             log.append(Event("removed_small", None, instance, reason))
-    return scene
 
 
-def _skip_missing(instance: int) -> NoReturn:
-    raise OperationSkipped(f"the scene has no object {instance}")
+def _numbers(objects: Iterable[int]) -> dict[int, int]:
+    """New ids for objects: those of each class numbered through from 0, in the same order."""
+    numbers: dict[int, int] = {}
+    counts: dict[int, int] = {}
+    for instance in sorted(objects):
+        class_id = instance // INSTANCES_PER_CLASS
+        rank = counts.get(class_id, 0)
+        counts[class_id] = rank + 1
+        numbers[instance] = class_id * INSTANCES_PER_CLASS + rank
+    return numbers
+
+
+def _renumber(instances: InstanceMap, numbers: Mapping[int, int]) -> InstanceMap:
+    if all(old == new for old, new in numbers.items()):
+        return instances
+    table = np.arange(max(int(instances.max()), *numbers) + 1, dtype=np.int32)
+    table[list(numbers)] = list(numbers.values())
+    renumbered: InstanceMap = table[instances]
+    return renumbered
+
+
+def _records(
+    canvas: Canvas, numbers: Mapping[int, int], taxonomy: Taxonomy
+) -> tuple[InstanceRecord, ...]:
+    names = taxonomy.class_names
+    records = []
+    for instance, known in sorted(canvas.known.items()):
+        box, area = known.box, known.area
+        if instance in canvas.touched:
+            shape = canvas.shape(instance)
+            box, area = shape.box, shape.area
+        class_id = instance // INSTANCES_PER_CLASS
+        records.append(
+            InstanceRecord(
+                id=numbers.get(instance, instance),
+                class_id=class_id,
+                class_name=names[class_id],
+                box=box,
+                area=area,
+                visible_fraction=area / known.area,
+                origin=known.kind,
+                donor=known.donor,
+                donor_instance=known.donor_instance,
+                source_instance=known.source_instance,
+            )
+        )
+    return tuple(records)

@@ -3,7 +3,23 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from pipeline.program import Drop, MirrorScene, Move, Operation, Paste
+from pipeline.program import (
+    ChangeClass,
+    CropZoom,
+    Drop,
+    Duplicate,
+    Flip,
+    GrowRegion,
+    Jitter,
+    MirrorScene,
+    Move,
+    Operation,
+    Paste,
+    RelabelRegion,
+    Replace,
+    Rescale,
+    Skyline,
+)
 from pipeline.scene import Scene
 
 SURFACES = (7, 8, 9, 11, 17, 21, 23)
@@ -37,21 +53,66 @@ def scenes(draw: st.DrawFn, *, name: str = "a", stuff: bool = True) -> Scene:
     return Scene(name=name, label=label, instance=instance)
 
 
-def operations(*, donor: str = "b") -> st.SearchStrategy[Operation]:
-    """Any operation, most of them on objects that `scenes` may hold."""
-    ids = st.builds(lambda c, k: c * 1000 + k, st.sampled_from(THINGS), st.integers(0, 4))
+def objects() -> st.SearchStrategy[int]:
+    """Ids of objects that `scenes` may hold."""
+    return st.builds(lambda c, k: c * 1000 + k, st.sampled_from(THINGS), st.integers(0, 4))
+
+
+def instance_operations(*, donor: str = "b") -> st.SearchStrategy[Operation]:
+    """Any operation on objects, most of them on those that `scenes` may hold."""
     shift, place = st.integers(-12, 12), st.integers(-6, 28)
+    scale = st.sampled_from([0.3, 0.75, 1.0, 1.5, 2.2])
+    put = {"row": place, "column": place, "scale": scale}
+    bring = {"donor": st.just(donor), "donor_instance": objects(), "flip": st.booleans()}
+    return st.one_of(
+        st.builds(Drop, instance=objects()),
+        st.builds(Move, instance=objects(), rows=shift, columns=shift),
+        st.builds(Rescale, instance=objects(), **put),
+        st.builds(Flip, instance=objects()),
+        st.builds(Duplicate, instance=objects(), flip=st.booleans(), **put),
+        st.builds(Paste, **bring, **put),
+        st.builds(Replace, instance=objects(), scale=scale, **bring),
+        st.builds(ChangeClass, instance=objects(), to=st.sampled_from(["car", "bus", "road"])),
+        st.builds(
+            Jitter,
+            instance=objects(),
+            amplitude=st.sampled_from([0.5, 1.5, 4.0]),
+            seed=st.integers(0, 9),
+        ),
+    )
+
+
+def stuff_operations() -> st.SearchStrategy[Operation]:
+    """Any operation on stuff; some name classes that cannot be edited."""
+    names = ["road", "sidewalk", "building", "vegetation", "sky", "static", "car"]
+    pairs = st.permutations(names).map(lambda order: order[:2])
+    spot = st.none() | st.tuples(st.integers(0, 23), st.integers(0, 23))
+    line = st.lists(st.integers(-3, 28), min_size=1, max_size=4).map(tuple)
+    return pairs.flatmap(
+        lambda pair: st.one_of(
+            st.builds(RelabelRegion, of=st.just(pair[0]), to=st.just(pair[1]), at=spot),
+            st.builds(
+                GrowRegion, of=st.just(pair[0]), into=st.just(pair[1]), pixels=st.integers(1, 6)
+            ),
+            st.builds(Skyline, upper=st.just(pair[0]), lower=st.just(pair[1]), rows=line),
+        )
+    )
+
+
+def scene_operations() -> st.SearchStrategy[Operation]:
+    """Mirrors and windows, some of which reach out of the picture."""
+    corner, length = st.integers(0, 8), st.integers(1, 16)
     return st.one_of(
         st.just(MirrorScene()),
-        st.builds(Drop, instance=ids),
-        st.builds(Move, instance=ids, rows=shift, columns=shift),
-        st.builds(
-            Paste,
-            donor=st.just(donor),
-            donor_instance=ids,
-            row=place,
-            column=place,
-            scale=st.sampled_from([0.3, 0.75, 1.0, 1.5, 2.2]),
-            flip=st.booleans(),
-        ),
+        st.builds(CropZoom, top=corner, left=corner, height=length, width=length),
+    )
+
+
+def operations(*, donor: str = "b") -> st.SearchStrategy[Operation]:
+    """Any operation."""
+    return st.one_of(
+        instance_operations(donor=donor),
+        instance_operations(donor=donor),
+        stuff_operations(),
+        scene_operations(),
     )

@@ -18,7 +18,7 @@ from pipeline.manifest import Record, commit_manifest
 from pipeline.output import OutputFolder
 from pipeline.plan import PlanRow, write_plan
 from pipeline.program import Drop, MirrorScene, Move, Operation, Paste, Program
-from pipeline.recompose import recompose
+from pipeline.recompose import donors_from, recompose
 from pipeline.sources import open_source
 from pipeline.store import ShardArrays, Store, create_store
 from pipeline.taxonomy import Taxonomy
@@ -115,8 +115,9 @@ def make_run(
             if kind:
                 record.fail(kind, f"{row.scene}: <made up> for a test")
             if kind not in ("read", "compose"):
+                donors = donors_from({s.name: source.read(s.name) for s in source.scenes})
                 made = recompose(
-                    row.parsed_program(), source.read(row.scene), source.read, taxonomy=taxonomy
+                    row.parsed_program(), source.read(row.scene), donors, taxonomy=taxonomy
                 )
                 label[position], instance[position] = made.scene.label, made.scene.instance
                 record.instances = [instance_row(item) for item in made.instances]

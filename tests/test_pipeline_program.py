@@ -22,6 +22,8 @@ def test_a_program_is_plain_json() -> None:
         "version": 1,
         "scene": "aachen_000000",
         "min_visible_area": 50,
+        "min_visible_fraction": 0.0,
+        "protected": [],
         "operations": [
             {"op": "mirror_scene"},
             {"op": "drop", "instance": 26001},

@@ -12,7 +12,7 @@ from scenes import CAR, ROAD, street
 from pipeline.layout import index_scene
 from pipeline.policy import MovePolicy, OperationWeights, Policy
 from pipeline.program import Drop, MirrorScene, Move, Paste, Program
-from pipeline.recompose import mirror, recompose
+from pipeline.recompose import donors_from, edit, recompose
 from pipeline.rng import sample_generator
 from pipeline.roles import class_roles
 from pipeline.sampling import DonorTable, sample_program
@@ -43,7 +43,7 @@ def test_any_scenes_give_programs_that_run(one: Scene, other: Scene, seed: int) 
     assert set(program.donors) <= {"b"}
     targets = [o.instance for o in program.operations if isinstance(o, Drop | Move)]
     assert len(targets) == len(set(targets))
-    result = recompose(program, one, {"b": other}, taxonomy=CITY)
+    result = recompose(program, one, donors_from({"b": other}), taxonomy=CITY)
     assert disagreements(result.scene.label, result.scene.instance, CITY) == 0
     assert not [e for e in result.log if "no object" in e.reason or "outside" in e.reason]
 
@@ -212,9 +212,9 @@ def test_real_scenes_are_edited_soundly(name: str) -> None:
         source = dataset[index % len(dataset)]
         rng = sample_generator(0, index)
         program = sample_program(LIGHT, records[index % len(records)], donors, rng=rng)
-        result = recompose(program, source, by_name, taxonomy=taxonomy)
+        result = recompose(program, source, donors_from(by_name), taxonomy=taxonomy)
         mirrored = program.operations[:1] == (MirrorScene(),)
-        base = mirror(source) if mirrored else source
+        base = edit(source, MirrorScene(), taxonomy=taxonomy) if mirrored else source
         edits += len(program.operations) - mirrored
         assert not [e for e in result.log if e.kind == "skipped"]
         assert disagreements(result.scene.label, result.scene.instance, taxonomy) == 0

@@ -146,7 +146,7 @@ def test_objects_keep_the_look_of_the_photo_they_come_from(
             assert (style["choice"], style["scene"], style["mode"]) == (choice, scene, None)
             expected = looks[number_of(scene)][key]
             np.testing.assert_allclose(style["vector"], expected, atol=1e-6)
-    assert seen == {"source", "moved", "pasted"}
+    assert seen == {"source", "edited", "pasted"}
     # The looks are told apart: another scene's car would not have passed.
     assert np.abs(looks[0][26000] - looks[1][26000]).max() > 1e-3
 

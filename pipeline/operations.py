@@ -1,0 +1,311 @@
+"""What each operation of a program does to a canvas."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import singledispatch
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from pipeline.canvas import Canvas, Known, Origin
+from pipeline.cutout import Cutout, Mask, OperationSkipped, bend, place, stand_in
+from pipeline.program import (
+    ChangeClass,
+    CropZoom,
+    Drop,
+    Duplicate,
+    Flip,
+    GrowRegion,
+    Jitter,
+    MirrorScene,
+    Move,
+    Operation,
+    Paste,
+    RelabelRegion,
+    Replace,
+    Rescale,
+    Skyline,
+)
+from pipeline.rng import sample_generator
+from pipeline.roles import ClassRoles
+from pipeline.scene import INSTANCES_PER_CLASS
+from pipeline.taxonomy import Taxonomy
+
+Donors = Callable[[str, int], Cutout]
+"""The shape of an object, given the name of its scene and its id there."""
+
+
+class Editor:
+    """Applies operations to a canvas.
+
+    Args:
+        canvas: The scene being edited.
+        taxonomy: Of the scene.
+        donors: Finds the shapes of objects of other scenes, at the size of this one.
+    """
+
+    def __init__(self, canvas: Canvas, *, taxonomy: Taxonomy, donors: Donors) -> None:
+        self.canvas = canvas
+        self.donors = donors
+        self._ids = {c.name: c.id for c in taxonomy.classes}
+
+    def apply(self, operation: Operation) -> list[int]:
+        """Apply one operation.
+
+        Returns:
+            The ids of objects that left the picture with it.
+
+        Raises:
+            OperationSkipped: It cannot be applied to the scene as it is; nothing has changed.
+        """
+        with self.canvas.attempt():
+            return _apply(operation, self) or []
+
+    def class_id(self, name: str) -> int:
+        """The id of a class.
+
+        Raises:
+            OperationSkipped: The taxonomy has no such class.
+        """
+        if name not in self._ids:
+            raise OperationSkipped(f"the taxonomy has no class {name!r}")
+        return self._ids[name]
+
+    def thing(self, name: str) -> int:
+        """The id of a thing class.
+
+        Raises:
+            OperationSkipped: The taxonomy has no such class, or it is not one of things.
+        """
+        class_id = self.class_id(name)
+        if _is_stuff(self.canvas.roles, class_id) or self.canvas.roles.frozen[class_id]:
+            raise OperationSkipped(f"{name!r} is not a class of things")
+        return class_id
+
+    def stuff(self, name: str, *, grows: bool) -> int:
+        """The id of a class of stuff that may be edited and, if it grows, is not protected.
+
+        Raises:
+            OperationSkipped: The taxonomy has no such class, or it may not be edited so.
+        """
+        class_id = self.class_id(name)
+        if not _is_stuff(self.canvas.roles, class_id):
+            raise OperationSkipped(f"{name!r} is not a class of stuff that can be edited")
+        if self.canvas.protected[class_id]:
+            raise OperationSkipped(f"{name!r} is protected{' and must not grow' if grows else ''}")
+        return class_id
+
+    def editable(self, instance: int) -> Known:
+        """What is known of an object that an operation is to edit.
+
+        Raises:
+            OperationSkipped: There is no such object, or its class is protected.
+        """
+        known = self.canvas.known.get(instance)
+        if known is None:
+            raise OperationSkipped(f"the scene has no object {instance}")
+        if self.canvas.protected[instance // INSTANCES_PER_CLASS]:
+            raise OperationSkipped(f"object {instance} is of a protected class")
+        return known
+
+    def reshape(self, instance: int, shape: Cutout) -> None:
+        """Take an object out and put another shape of it in."""
+        known = self.editable(instance)
+        self.canvas.erase(instance)
+        self.canvas.put(shape, instance, replace(known, kind=_edited(known)))
+
+
+def _edited(known: Known) -> Origin:
+    return "edited" if known.kind == "source" else known.kind
+
+
+def _is_stuff(roles: ClassRoles, class_id: int) -> bool:
+    return bool(roles.surface[class_id])
+
+
+@singledispatch
+def _apply(operation: Operation, editor: Editor) -> list[int] | None:
+    raise NotImplementedError(type(operation))
+
+
+@_apply.register
+def _(operation: MirrorScene, editor: Editor) -> None:
+    editor.canvas.mirror()
+
+
+@_apply.register
+def _(operation: CropZoom, editor: Editor) -> list[int]:
+    height, width = editor.canvas.size
+    if operation.top + operation.height > height or operation.left + operation.width > width:
+        raise OperationSkipped("the window reaches out of the picture")
+    rows, columns = zoom(operation, editor.canvas.size)
+    return editor.canvas.take(rows, columns)
+
+
+def zoom(
+    operation: CropZoom, size: tuple[int, int]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """The row and the column that each row and column of the enlarged picture shows."""
+    (height, width), window = size, (operation.height, operation.width)
+    rows = operation.top + (2 * np.arange(height) + 1) * window[0] // (2 * height)
+    columns = operation.left + (2 * np.arange(width) + 1) * window[1] // (2 * width)
+    return rows, columns
+
+
+@_apply.register
+def _(operation: Drop, editor: Editor) -> None:
+    editor.editable(operation.instance)
+    editor.canvas.erase(operation.instance)
+    editor.canvas.retire(operation.instance)
+
+
+@_apply.register
+def _(operation: Move, editor: Editor) -> None:
+    editor.editable(operation.instance)
+    shape = editor.canvas.shape(operation.instance)
+    top, left = shape.top + operation.rows, shape.left + operation.columns
+    editor.reshape(operation.instance, replace(shape, top=top, left=left))
+
+
+@_apply.register
+def _(operation: Rescale, editor: Editor) -> None:
+    editor.editable(operation.instance)
+    shape = editor.canvas.shape(operation.instance)
+    at = {"row": operation.row, "column": operation.column}
+    editor.reshape(operation.instance, place(shape, **at, scale=operation.scale, flip=False))
+
+
+@_apply.register
+def _(operation: Flip, editor: Editor) -> None:
+    editor.editable(operation.instance)
+    editor.reshape(operation.instance, editor.canvas.shape(operation.instance).mirrored())
+
+
+@_apply.register
+def _(operation: Jitter, editor: Editor) -> None:
+    editor.editable(operation.instance)
+    shape = editor.canvas.shape(operation.instance)
+    rng = sample_generator(operation.seed, 0)
+    editor.reshape(operation.instance, bend(shape, amplitude=operation.amplitude, rng=rng))
+
+
+@_apply.register
+def _(operation: Duplicate, editor: Editor) -> None:
+    known = editor.editable(operation.instance)
+    shape = place(
+        editor.canvas.shape(operation.instance),
+        row=operation.row,
+        column=operation.column,
+        scale=operation.scale,
+        flip=operation.flip,
+    )
+    kind: Origin = "pasted" if known.kind == "pasted" else "duplicated"
+    new = editor.canvas.free_id(operation.instance // INSTANCES_PER_CLASS)
+    editor.canvas.put(shape, new, replace(known, kind=kind))
+
+
+@_apply.register
+def _(operation: Paste, editor: Editor) -> None:
+    shape = place(
+        editor.donors(operation.donor, operation.donor_instance),
+        row=operation.row,
+        column=operation.column,
+        scale=operation.scale,
+        flip=operation.flip,
+    )
+    _paste(operation, editor, shape)
+
+
+@_apply.register
+def _(operation: Replace, editor: Editor) -> None:
+    editor.editable(operation.instance)
+    donor = editor.donors(operation.donor, operation.donor_instance)
+    donor = donor.mirrored() if operation.flip else donor
+    there = editor.canvas.shape(operation.instance).box
+    shape = stand_in(donor, for_box=there, scale=operation.scale)
+    editor.canvas.erase(operation.instance)
+    editor.canvas.retire(operation.instance)
+    _paste(operation, editor, shape)
+
+
+def _paste(operation: Paste | Replace, editor: Editor, shape: Cutout) -> None:
+    class_id = operation.donor_instance // INSTANCES_PER_CLASS
+    if editor.canvas.protected[class_id]:
+        raise OperationSkipped(f"object {operation.donor_instance} is of a protected class")
+    known = Known(
+        box=shape.box,
+        area=shape.area,
+        kind="pasted",
+        donor=operation.donor,
+        donor_instance=operation.donor_instance,
+    )
+    editor.canvas.put(shape, editor.canvas.free_id(class_id), known)
+
+
+@_apply.register
+def _(operation: ChangeClass, editor: Editor) -> None:
+    known = editor.editable(operation.instance)
+    class_id = editor.thing(operation.to)
+    if editor.canvas.protected[class_id]:
+        raise OperationSkipped(f"{operation.to!r} is protected and must not grow")
+    if class_id == operation.instance // INSTANCES_PER_CLASS:
+        raise OperationSkipped(f"object {operation.instance} is a {operation.to} already")
+    new = editor.canvas.free_id(class_id)
+    editor.canvas.rename(operation.instance, new, replace(known, kind=_edited(known)))
+
+
+@_apply.register
+def _(operation: RelabelRegion, editor: Editor) -> None:
+    canvas = editor.canvas
+    of, to = editor.stuff(operation.of, grows=False), editor.stuff(operation.to, grows=True)
+    region = canvas.label == of
+    if operation.at is not None:
+        row, column = operation.at
+        height, width = canvas.size
+        if not (0 <= row < height and 0 <= column < width and region[row, column]):
+            raise OperationSkipped(f"there is no {operation.of} at row {row}, column {column}")
+        parts, _ = ndimage.label(region, structure=np.ones((3, 3), np.int8))
+        region = parts == parts[row, column]
+    _relabel(canvas, region, to, missing=f"the scene has no {operation.of}")
+
+
+@_apply.register
+def _(operation: GrowRegion, editor: Editor) -> None:
+    canvas = editor.canvas
+    of, into = editor.stuff(operation.of, grows=True), editor.stuff(operation.into, grows=False)
+    growing, giving = canvas.label == of, canvas.label == into
+    if growing.any() and giving.any():
+        distance = ndimage.distance_transform_edt(~growing)
+        giving &= distance <= operation.pixels
+    else:
+        giving &= False
+    _relabel(canvas, giving, of, missing=f"no {operation.of} is near {operation.into}")
+
+
+@_apply.register
+def _(operation: Skyline, editor: Editor) -> None:
+    canvas = editor.canvas
+    upper, lower = (editor.stuff(name, grows=True) for name in (operation.upper, operation.lower))
+    height, width = canvas.size
+    knots = np.linspace(0, width - 1, len(operation.rows))
+    wanted = np.rint(np.interp(np.arange(width), knots, operation.rows)).astype(np.intp)
+    is_upper, is_lower = canvas.label == upper, canvas.label == lower
+    meets = is_upper[:-1] & is_lower[1:]
+    line = np.where(meets.any(axis=0), meets.argmax(axis=0) + 1, height)
+    rows = np.arange(height)[:, None]
+    # What of the two classes hangs together with the line, above and below it.
+    before = np.where(~is_upper & (rows < line), rows, -1).max(axis=0)
+    after = np.where(~is_lower & (rows >= line), rows, height).min(axis=0)
+    rises = (rows >= wanted) & (rows < line) & (rows > before) & (line < height)
+    falls = (rows < wanted) & (rows >= line) & (rows < after) & (line < height)
+    if not (rises.any() or falls.any()):
+        raise OperationSkipped(f"no {operation.upper} meets {operation.lower} at another row")
+    canvas.relabel(rises, lower)
+    canvas.relabel(falls, upper)
+
+
+def _relabel(canvas: Canvas, mask: Mask, class_id: int, *, missing: str) -> None:
+    if not mask.any():
+        raise OperationSkipped(missing)
+    canvas.relabel(mask, class_id)
