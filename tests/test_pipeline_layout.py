@@ -1,4 +1,6 @@
+import itertools
 import pickle
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -7,9 +9,9 @@ from edited_scenes import FROZEN, scenes
 from hypothesis import given, settings
 from scenes import BUILDING, CAR, PERSON, ROAD, SKY, street
 
-from pipeline.layout import GRID, SceneRecord, grid_cells, index_scene
-from pipeline.program import MirrorScene
-from pipeline.recompose import edit
+from pipeline.edges import BOTTOM, LEFT, RIGHT, TOP
+from pipeline.layout import CUT, GRID, NARROW, TOUCH, SceneRecord, grid_cells, index_scene
+from pipeline.roles import class_roles
 from pipeline.scene import Scene
 from pipeline.taxonomy import Taxonomy
 
@@ -53,6 +55,37 @@ def test_objects_at_the_border_or_at_void_that_reaches_it_are_truncated() -> Non
         scene_of((26000, 10, 0, 5, 9), (26001, 50, 40, 10, 9), (26002, 20, 40, 5, 9), ego=4), CITY
     )
     assert flagged(record, record.truncated) == [26000, 26001]
+
+
+def test_sides_at_which_the_border_and_void_that_reaches_it_cut() -> None:
+    scene = scene_of(
+        (26000, 0, 0, 5, 9),
+        (26001, 50, 40, 10, 9),
+        (26002, 20, 119, 5, 9),
+        (26003, 20, 40, 5, 9),
+        (4, 21, 49, 3, 3),
+        ego=4,
+    )
+    record = index_scene(scene, CITY)
+    assert record.cut_sides.tolist() == [LEFT | TOP, BOTTOM, RIGHT, 0]
+    assert record.hidden_sides.tolist() == [0, 0, 0, 0]
+    assert record.mirrored().cut_sides.tolist() == [RIGHT | TOP, BOTTOM, LEFT, 0]
+
+
+def test_sides_at_which_nearer_objects_hide() -> None:
+    record = index_scene(
+        scene_of(
+            (26000, 10, 20, 10, 20),  # behind one to its right
+            (26001, 12, 35, 12, 20),
+            (26002, 30, 60, 10, 20),  # behind one that hides its lower right corner
+            (26003, 35, 70, 12, 20),
+            (26004, 30, 100, 12, 10),  # behind one that stands all across below it
+            (26005, 42, 98, 9, 14),
+        ),
+        CITY,
+    )
+    assert record.hidden_sides.tolist() == [RIGHT, 0, RIGHT | BOTTOM, 0, BOTTOM, 0]
+    assert record.cut_sides.tolist() == [0] * 6
 
 
 def test_what_stands_further_down_hides_what_it_touches() -> None:
@@ -122,6 +155,83 @@ def test_measures_equal_brute_force(scene: Scene) -> None:
     np.testing.assert_array_equal(record.grid, sampled)
     again = pickle.loads(pickle.dumps(record))
     np.testing.assert_array_equal(again.boxes, record.boxes)
+
+
+def runs(lines: npt.NDArray[np.unsignedinteger], class_id: int) -> list[int]:
+    """The lengths of a class's runs along the lines."""
+    return [
+        len(list(group))
+        for line in lines.tolist()
+        for value, group in itertools.groupby(line)
+        if value == class_id
+    ]
+
+
+@settings(deadline=None, max_examples=80)
+@given(scenes())
+def test_sides_equal_brute_force(scene: Scene) -> None:
+    record = index_scene(scene, CITY)
+    height, width = scene.size
+    surface = class_roles(CITY).surface
+    upright = [
+        c
+        for c in np.flatnonzero(surface)
+        if (across := runs(scene.label, c))
+        and np.mean(across) < NARROW * width
+        and np.mean(across) < np.mean(runs(scene.label.T, c))
+    ]
+    rim = {
+        (r, c)
+        for r, c in np.ndindex(height, width)
+        if scene.label[r, c] in FROZEN and (r in (0, height - 1) or c in (0, width - 1))
+    }
+    grown: set[tuple[int, int]] = set()
+    while grown != rim:
+        grown = set(rim)
+        rim |= {
+            (y, x)
+            for r, c in grown
+            for y, x in ((r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1))
+            if 0 <= y < height and 0 <= x < width and scene.label[y, x] in FROZEN
+        }
+    bottoms = {i: np.argwhere(scene.instance == i)[:, 0].max() for i in record.ids.tolist()}
+    areas = {i: int((scene.instance == i).sum()) for i in record.ids.tolist()}
+    for position, one in enumerate(record.ids.tolist()):
+        points = np.argwhere(scene.instance == one)
+        (top, left), (bottom, right) = points.min(axis=0), points.max(axis=0) + 1
+        by_void, by_stuff = [], []
+        by_object: dict[int, list[int]] = {}
+        for r, c in points.tolist():
+            u = Fraction(2 * (r - top) + 1, 2 * (bottom - top))
+            v = Fraction(2 * (c - left) + 1, 2 * (right - left))
+            side = min((1 - u, 0, BOTTOM), (u, 1, TOP), (v, 2, LEFT), (1 - v, 3, RIGHT))[2]
+            for y, x in ((r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1)):
+                if not (0 <= y < height and 0 <= x < width) or scene.instance[y, x] == one:
+                    continue
+                other, class_id = int(scene.instance[y, x]), int(scene.label[y, x])
+                if (y, x) in rim:
+                    by_void.append(side)
+                elif other >= 1000:
+                    by_object.setdefault(other, []).append(side)
+                elif not surface[class_id] or (class_id in upright and y == r):
+                    by_stuff.append(side)
+        hiding = by_stuff if len(by_stuff) > CUT * np.sqrt(areas[one]) else []
+        for other, sides in by_object.items():
+            touching = len(sides) > TOUCH * np.sqrt(min(areas[one], areas[other]))
+            if touching and bottoms[other] > bottoms[one]:
+                hiding = hiding + sides
+        at_border = (
+            (LEFT, left == 0),
+            (RIGHT, right == width),
+            (TOP, top == 0),
+            (BOTTOM, bottom == height),
+        )
+        cut = {side for side in by_void if by_void.count(side) * 4 >= len(by_void)}
+        cut |= {side for side, reaches in at_border if reaches}
+        hidden = {side for side in hiding if hiding.count(side) * 4 >= len(hiding)}
+        assert record.cut_sides[position] == sum(cut)
+        assert record.hidden_sides[position] == sum(hidden)
+        assert bool(record.truncated[position]) == bool(cut)
 
 
 @settings(deadline=None, max_examples=40)
