@@ -1,0 +1,378 @@
+"""Priors: where the objects of a dataset stand, how tall they are there, and how many there are."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from hdmodel.atomic import write_atomically
+from hdmodel.settings import Settings
+from pipeline.errors import DatasetError, TaxonomyError
+from pipeline.layout import GRID, SceneRecord
+from pipeline.locations import (
+    CATEGORY_OBJECTS,
+    SUPPORT_FLOOR,
+    ContactCells,
+    contact_cells,
+    location_maps,
+    support_shares,
+    surfaces_offered,
+)
+from pipeline.perspective import Perspective, View
+from pipeline.spacing import hidden_shares, nearest_gaps
+from pipeline.taxonomy import Taxonomy
+
+FEW_WHOLE = 5
+"""Classes with fewer whole objects are measured on those with hidden parts, too."""
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+"""Of the counts per scene."""
+HIDDEN_QUANTILE, GAP_QUANTILE = 0.95, 0.05
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.integer]
+Flags = npt.NDArray[np.bool_]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class CountPrior(Settings):
+    """How many objects of a class a scene holds."""
+
+    mean: float = Field(ge=0)
+    variance: float = Field(ge=0)
+    quantiles: tuple[float, ...] = Field(min_length=len(QUANTILES), max_length=len(QUANTILES))
+    """At `QUANTILES`."""
+
+
+class ClassPrior(Settings):
+    """What is known of one thing class; sizes are fractions of those of the picture."""
+
+    name: str
+    objects: int = Field(ge=0)
+    whole: int = Field(ge=0)
+    """Objects seen in one piece: those that tell heights."""
+    size: float = Field(gt=0)
+    """Object height over the distance of its contact row from the horizon."""
+    sigma: float = Field(gt=0)
+    """Scatter of ln height."""
+    support: dict[str, Share]
+    """Surfaces the class may stand on, and which share of its objects does."""
+    preference: dict[str, float]
+    """For each of them, that share over what there would be of the surface at the places where the
+    class stands, if it did not care."""
+    count: CountPrior
+    max_overlap: Share
+    """95 % of the objects have no larger share of their box hidden by boxes of nearer ones."""
+    min_gap: float
+    """95 % of the objects keep at least this distance, in their own widths, from the nearest
+    object of similar depth; negative where boxes overlap."""
+    contacts: ContactCells
+    """Where objects stand: row and column of the coarse grid, and how many do."""
+
+
+class PriorsFile(Settings):
+    """What a priors file holds."""
+
+    version: Literal[1] = 1
+    taxonomy: str
+    fingerprint: str
+    """Of the taxonomy."""
+    scenes: int = Field(ge=0)
+    horizon: float
+    """Row of the horizon over picture height: the median of the scenes."""
+    spread: float = Field(gt=0)
+    """Standard deviation of the scenes' horizons."""
+    grid: tuple[int, int] = GRID
+    classes: tuple[ClassPrior, ...]
+    """The thing classes, by id."""
+
+
+@dataclass(frozen=True, eq=False)
+class Priors:
+    """Fitted priors, ready for lookups by class id."""
+
+    content: PriorsFile
+    taxonomy: Taxonomy
+
+    @classmethod
+    def fit(cls, records: Sequence[SceneRecord], taxonomy: Taxonomy) -> Self:
+        """Fit the priors of a dataset.
+
+        Robust against mislabelled objects: medians and quantiles throughout. Classes with few
+        objects borrow from their category, and that from all classes.
+
+        Args:
+            records: The scenes, all of one taxonomy; sizes may differ.
+            taxonomy: Their taxonomy.
+        """
+        objects = _Objects.collect(records)
+        measured = np.bincount(objects.classes[objects.whole], minlength=taxonomy.num_classes)
+        rare = measured[objects.classes] < FEW_WHOLE
+        whole = objects.whole | (rare & (objects.ground >= 0) & ~objects.truncated)
+        perspective = Perspective.fit(
+            objects.boxes[whole, 2],
+            objects.boxes[whole, 2] - objects.boxes[whole, 0],
+            objects.classes[whole],
+            objects.scenes[whole],
+            categories=[c.category for c in taxonomy.classes],
+        )
+        hidden, gaps = _crowding(objects, perspective.horizon)
+        standing = objects.ground >= 0
+        classes, grounds = objects.classes[standing], objects.ground[standing]
+        contacts = contact_cells(objects.boxes[standing], classes, taxonomy=taxonomy)
+        locations = location_maps(contacts, taxonomy)
+        support = support_shares(classes, grounds, taxonomy=taxonomy)
+        offered = surfaces_offered(records, locations, taxonomy)
+        names = taxonomy.class_names
+        entries = []
+        for class_id in np.flatnonzero(taxonomy.is_thing):
+            own = objects.classes == class_id
+            counts = np.bincount(objects.scenes[own], minlength=len(records)) if records else [0]
+            near = _near_classes(objects.classes, int(class_id), taxonomy)
+            grounds = np.flatnonzero(support[class_id])
+            preferred = (support[class_id] + SUPPORT_FLOOR) / (offered[class_id] + SUPPORT_FLOOR)
+            entries.append(
+                ClassPrior(
+                    name=names[class_id],
+                    objects=int(own.sum()),
+                    whole=int(measured[class_id]),
+                    size=_rounded(np.exp(perspective.log_sizes[class_id])),
+                    sigma=_rounded(perspective.sigmas[class_id]),
+                    support={names[g]: _rounded(support[class_id, g]) for g in grounds},
+                    preference={names[g]: _rounded(preferred[g]) for g in grounds},
+                    count=CountPrior(
+                        mean=_rounded(np.mean(counts)),
+                        variance=_rounded(np.var(counts)),
+                        quantiles=tuple(_rounded(q) for q in np.quantile(counts, QUANTILES)),
+                    ),
+                    max_overlap=_rounded(_quantile(hidden[near], HIDDEN_QUANTILE, empty=0.0)),
+                    min_gap=_rounded(_quantile(gaps[near], GAP_QUANTILE, empty=0.0)),
+                    contacts=contacts[int(class_id)],
+                )
+            )
+        content = PriorsFile(
+            taxonomy=taxonomy.name,
+            fingerprint=taxonomy.fingerprint,
+            scenes=len(records),
+            horizon=_rounded(perspective.horizon),
+            spread=max(_rounded(perspective.spread), 1e-4),
+            classes=tuple(entries),
+        )
+        return cls(content, taxonomy)
+
+    def save(self, path: Path) -> None:
+        """Write the priors as JSON; the file is there whole or not at all."""
+        write_atomically(path, (_pretty(self.content.to_plain()) + "\n").encode())
+
+    @classmethod
+    def load(cls, path: Path, taxonomy: Taxonomy) -> Self:
+        """Read priors that `save` wrote.
+
+        Raises:
+            DatasetError: There is no such file, or it is not JSON.
+            ConfigError: It is JSON, but not priors.
+            TaxonomyError: It was fitted to scenes of another taxonomy.
+        """
+        content = read_priors(path)
+        if content.fingerprint != taxonomy.fingerprint:
+            raise TaxonomyError(
+                f"{path}: fitted to taxonomy {content.taxonomy!r} ({content.fingerprint}), "
+                f"but the scenes have {taxonomy.name!r} ({taxonomy.fingerprint})"
+            )
+        return cls(content, taxonomy)
+
+    @cached_property
+    def sha256(self) -> str:
+        """A hash of all that the priors say."""
+        return hashlib.sha256(_pretty(self.content.to_plain()).encode()).hexdigest()
+
+    def view(self, record: SceneRecord) -> View:
+        """A scene's horizon and how sure it is, in rows: shared, corrected by its whole objects."""
+        objects = _Objects.collect([record])
+        rows = objects.boxes[objects.whole] * record.size[0]
+        classes = objects.classes[objects.whole]
+        return self._perspective.view(
+            rows[:, 2], rows[:, 2] - rows[:, 0], classes, height=record.size[0]
+        )
+
+    def horizon_of(self, record: SceneRecord) -> float:
+        """The row of a scene's horizon in pixels."""
+        return self.view(record).horizon
+
+    def log_height(
+        self, class_id: int | Integers, rows: Floats, view: View, *, height: int
+    ) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of ln height in pixels, of objects that stand on some rows.
+
+        Args:
+            class_id: Class ids of things, one or [n].
+            rows: Lower edges of the boxes in pixels [n].
+            view: Of the scene.
+            height: Height of the picture in pixels.
+        """
+        return self._perspective.log_height(class_id, rows, view, height=height)
+
+    def location(self, class_id: int) -> Floats:
+        """How likely objects of a class stand in each cell of the coarse grid; sums to 1 [GRID]."""
+        location: Floats = self._locations[class_id]
+        return location
+
+    def support(self, class_id: int) -> Floats:
+        """How likely a class stands on each class; 0 where it must not [num_classes]."""
+        shares: Floats = self._tables["support"][class_id]
+        return shares
+
+    def preference(self, class_id: int) -> Floats:
+        """How much likelier a place becomes by the class of its ground [num_classes].
+
+        0 on ground that cannot carry the class.
+        """
+        shares: Floats = self._tables["preference"][class_id]
+        return shares
+
+    def counts(self, class_id: int) -> CountPrior:
+        """How many objects of a class a scene holds."""
+        return self._entries[class_id].count
+
+    def max_overlap(self, class_id: int) -> float:
+        """Share of a box that is usually hidden at most by boxes of nearer objects."""
+        return self._entries[class_id].max_overlap
+
+    def min_gap(self, class_id: int) -> float:
+        """Distance usually kept from objects of similar depth, in own widths."""
+        return self._entries[class_id].min_gap
+
+    @cached_property
+    def _entries(self) -> dict[int, ClassPrior]:
+        ids = {c.name: c.id for c in self.taxonomy.classes}
+        return {ids[entry.name]: entry for entry in self.content.classes}
+
+    @cached_property
+    def _perspective(self) -> Perspective:
+        count = self.taxonomy.num_classes
+        log_sizes, sigmas, counts = np.zeros(count), np.ones(count), np.zeros(count, np.int64)
+        for class_id, entry in self._entries.items():
+            log_sizes[class_id], sigmas[class_id] = np.log(entry.size), entry.sigma
+            counts[class_id] = entry.whole
+        return Perspective(self.content.horizon, self.content.spread, log_sizes, sigmas, counts)
+
+    @cached_property
+    def _locations(self) -> Floats:
+        contacts = {class_id: entry.contacts for class_id, entry in self._entries.items()}
+        return location_maps(contacts, self.taxonomy)
+
+    @cached_property
+    def _tables(self) -> dict[str, Floats]:
+        ids = {c.name: c.id for c in self.taxonomy.classes}
+        tables = {}
+        for key in ("support", "preference"):
+            table = np.zeros((len(ids), len(ids)))
+            for class_id, entry in self._entries.items():
+                for name, value in getattr(entry, key).items():
+                    table[class_id, ids[name]] = value
+            tables[key] = table
+        return tables
+
+
+def read_priors(path: Path) -> PriorsFile:
+    """Read a priors file without its taxonomy.
+
+    Raises:
+        DatasetError: There is no such file, or it is not JSON.
+        ConfigError: It is JSON, but not priors.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file; make it with hdsynth priors fit") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DatasetError(f"{path}: not a priors file ({error})") from None
+    if not isinstance(data, dict):
+        raise DatasetError(f"{path}: not a priors file (holds a {type(data).__name__})")
+    content = PriorsFile.parse(data, origin=str(path))
+    if content.grid != GRID:
+        raise DatasetError(f"{path}: grid: expected {GRID}, got {content.grid}; fit it again")
+    return content
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Objects:
+    """The objects of many scenes that stand on a surface, in fractions of picture size."""
+
+    classes: Integers
+    scenes: Integers
+    boxes: Floats
+    whole: Flags
+    ground: Integers
+    truncated: Flags
+
+    @classmethod
+    def collect(cls, records: Sequence[SceneRecord]) -> "_Objects":
+        none = np.zeros((0, 4))
+        scale = [np.array(record.size * 2) for record in records]
+        return cls(
+            classes=_joined([r.classes for r in records], np.int64),
+            scenes=np.repeat(np.arange(len(records)), [len(r.ids) for r in records]),
+            boxes=np.concatenate(
+                [none, *(r.boxes / s for r, s in zip(records, scale, strict=True))]
+            ),
+            whole=_joined(
+                [~r.truncated & ~r.occluded & (r.pieces == 1) & (r.ground >= 0) for r in records],
+                np.bool_,
+            ),
+            ground=_joined([r.ground for r in records], np.int64),
+            truncated=_joined([r.truncated for r in records], np.bool_),
+        )
+
+
+def _joined(columns: Sequence[npt.NDArray[Any]], dtype: type) -> npt.NDArray[Any]:
+    return np.concatenate([np.zeros(0, dtype), *columns]).astype(dtype)
+
+
+def _near_classes(classes: Integers, class_id: int, taxonomy: Taxonomy) -> Flags:
+    """The objects to learn from for a class: its own, else its category's, else all [n]."""
+    own: Flags = classes == class_id
+    category = np.array([c.category for c in taxonomy.classes])
+    kin: Flags = (category == category[class_id])[classes]
+    for chosen in (own, kin):
+        if chosen.sum() >= 2 * CATEGORY_OBJECTS:
+            return chosen
+    return np.ones(len(classes), np.bool_)
+
+
+def _crowding(objects: _Objects, horizon: float) -> tuple[Floats, Floats]:
+    """Share of each box that nearer ones hide, and gap to the next in own widths, or NaN [n]."""
+    hidden, gaps = np.zeros(len(objects.classes)), np.full(len(objects.classes), np.nan)
+    starts = np.flatnonzero(np.diff(objects.scenes, prepend=-1, append=-1))
+    for first, last in pairwise(starts):
+        boxes = objects.boxes[first:last]
+        hidden[first:last] = hidden_shares(boxes, boxes)
+        gaps[first:last] = nearest_gaps(boxes, boxes, horizon=horizon)
+    return hidden, gaps
+
+
+def _quantile(values: Floats, at: float, *, empty: float) -> float:
+    values = values[~np.isnan(values)]
+    return float(np.quantile(values, at)) if len(values) else empty
+
+
+def _rounded(value: Any) -> float:  # noqa: ANN401 - any NumPy scalar
+    return round(float(value), 4)
+
+
+def _pretty(value: Any, indent: str = "") -> str:  # noqa: ANN401 - plain data
+    """JSON with a line per key, and lists of numbers on one line."""
+    inner = indent + "  "
+    if isinstance(value, dict) and any(isinstance(v, dict | list) for v in value.values()):
+        lines = (f"{inner}{json.dumps(k)}: {_pretty(v, inner)}" for k, v in value.items())
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+    if isinstance(value, list) and any(isinstance(v, dict) for v in value):
+        return "[\n" + ",\n".join(inner + _pretty(v, inner) for v in value) + f"\n{indent}]"
+    return json.dumps(value)

@@ -1,0 +1,48 @@
+"""Spacing: how boxes of objects cover each other, and how far apart they are."""
+
+import numpy as np
+import numpy.typing as npt
+
+SIMILAR_DEPTH = 0.15
+"""Objects are neighbours if their contact rows differ by less than this part of the way from the
+horizon."""
+
+Floats = npt.NDArray[np.float64]
+
+
+def hidden_shares(boxes: Floats, others: Floats) -> Floats:
+    """The share of each box [m, 4] that the boxes of nearer objects [n, 4] cover, at most 1."""
+    nearer = others[None, :, 2] > boxes[:, None, 2]
+    covered: Floats = np.where(nearer, overlaps(boxes, others), 0).sum(axis=1) / box_areas(boxes)
+    return np.minimum(covered, 1)
+
+
+def nearest_gaps(boxes: Floats, others: Floats, *, horizon: float) -> Floats:
+    """Columns from each box [m, 4] to the nearest other [n, 4] of similar depth, in own widths.
+
+    Negative where they overlap, NaN where there is none. A box that is in both is not its own
+    neighbour.
+    """
+    depths, other_depths = (np.maximum(b[:, 2] - horizon, 1e-9) for b in (boxes, others))
+    similar = np.abs(other_depths - depths[:, None]) < SIMILAR_DEPTH * depths[:, None]
+    similar &= (boxes[:, None] != others[None]).any(axis=2)
+    between = np.maximum(
+        others[None, :, 1] - boxes[:, None, 3], boxes[:, None, 1] - others[None, :, 3]
+    )
+    nearest = np.where(similar, between, np.inf).min(axis=1, initial=np.inf)
+    gaps: Floats = nearest / (boxes[:, 3] - boxes[:, 1])
+    return np.where(np.isfinite(gaps), gaps, np.nan)
+
+
+def overlaps(boxes: Floats, others: Floats) -> Floats:
+    """Area that each box [m, 4] shares with each other one [n, 4], as [m, n]."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared: Floats = np.maximum(high - low, 0).prod(axis=2)
+    return shared
+
+
+def box_areas(boxes: Floats) -> Floats:
+    """The area of each box [n, 4]."""
+    areas: Floats = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return areas
