@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from pipeline.edges import Edges, Flags, Objects, trace
 from pipeline.roles import class_roles
-from pipeline.scene import INSTANCES_PER_CLASS, InstanceMap, LabelMap, Scene, instances_of
+from pipeline.scene import INSTANCES_PER_CLASS, LabelMap, Scene
 from pipeline.taxonomy import Taxonomy
 
 GRID = (64, 128)
@@ -19,8 +20,12 @@ CUT = 0.35
 NARROW = 1 / 64
 """Stuff is upright if its mean run along rows is below this part of the picture's width, and below
 its mean run along columns."""
+LEFT, RIGHT, TOP, BOTTOM = 1, 2, 4, 8
+"""Sides of an object's box, as bits."""
+SHARE = 0.25
+"""A side counts if this share of the edges in question lies at it: at least one always does."""
 
-Flags = npt.NDArray[np.bool_]
+Sides = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +48,12 @@ class SceneRecord:
     upright stuff such as a pole does sideways: all may hide a part of it [n]."""
     occluding: Flags
     """Whether it shares an edge with an object that stands further up [n]."""
+    cut_sides: Sides
+    """The sides of its box (LEFT, RIGHT, TOP, BOTTOM) at which the picture's border, or void that
+    reaches it, cuts it [n]."""
+    hidden_sides: Sides
+    """The sides at which something that may be nearer hides a part of it: all that makes it
+    `occluded` but void that reaches the border [n]."""
     pieces: npt.NDArray[np.int16]
     """Into how many 8-connected pieces the object's visible pixels fall [n]."""
     companions: npt.NDArray[np.int16]
@@ -70,7 +81,13 @@ class SceneRecord:
         width = self.size[1]
         boxes = self.boxes.copy()
         boxes[:, 1], boxes[:, 3] = width - self.boxes[:, 3], width - self.boxes[:, 1]
-        return replace(self, boxes=boxes, grid=self.grid[:, ::-1])
+        return replace(
+            self,
+            boxes=boxes,
+            cut_sides=_mirrored_sides(self.cut_sides),
+            hidden_sides=_mirrored_sides(self.hidden_sides),
+            grid=self.grid[:, ::-1],
+        )
 
 
 def index_scene(scene: Scene, taxonomy: Taxonomy) -> SceneRecord:
@@ -81,35 +98,43 @@ def index_scene(scene: Scene, taxonomy: Taxonomy) -> SceneRecord:
         taxonomy: The taxonomy of the scene.
     """
     roles = class_roles(taxonomy)
-    objects = instances_of(scene.instance)
-    ids = np.array([o.id for o in objects], np.int32)
-    boxes = np.array([o.box for o in objects], np.int32).reshape(-1, 4)
-    areas = np.array([o.area for o in objects], np.int32)
-    rim = _touching_border(roles.frozen[scene.label])
-    truncated = np.zeros(len(ids), np.bool_)
-    truncated[np.searchsorted(ids, _neighbours(scene.instance, rim))] = True
-    behind, occluding, companions = _overlaps(scene.instance, ids, boxes, areas)
-    cut = _cut(scene.label, scene.instance, ids, roles.surface)
+    found = trace(scene.label, scene.instance, num_classes=taxonomy.num_classes)
+    objects, edges = found.objects, found.edges
+    width = scene.size[1]
+    outer_label, outer_id = (m.ravel()[edges.outer] for m in (scene.label, scene.instance))
+    frozen = roles.frozen[outer_label]
+    rim = frozen & _touching_border(scene.label, edges, frozen, roles.frozen)
+    cut_sides = _at_border(objects, scene.size) | _sides_of(objects, edges, rim, width=width)
+    nearer, occluding, companions = _overlaps(objects, edges.owners, found.positions[outer_id])
+    upright = (found.across < NARROW * width) & (found.across < found.down) & roles.surface
+    veiling = (~roles.surface[outer_label] & (outer_id < INSTANCES_PER_CLASS)) | (
+        upright[outer_label] & edges.sideways
+    )
+    hiding = nearer | _at_length(objects, edges, veiling & ~rim)
+    hiding_or_cutting = hiding | _at_length(objects, edges, veiling)
     masks = [
         scene.instance[top:bottom, left:right] == instance
-        for instance, (top, left, bottom, right) in zip(ids, boxes, strict=True)
+        for instance, (top, left, bottom, right) in zip(
+            objects.ids.tolist(), objects.boxes.tolist(), strict=True
+        )
     ]
-    whole = np.ones((3, 3), np.int8)
     return SceneRecord(
         name=scene.name,
         size=scene.size,
-        ids=ids,
-        boxes=boxes,
-        areas=areas,
-        truncated=truncated,
-        occluded=behind | (cut > CUT * np.sqrt(areas)),
+        ids=objects.ids,
+        boxes=objects.boxes,
+        areas=objects.areas,
+        truncated=cut_sides > 0,
+        occluded=np.bincount(edges.owners[hiding_or_cutting], minlength=len(masks)) > 0,
         occluding=occluding,
-        pieces=np.array([ndimage.label(mask, structure=whole)[1] for mask in masks], np.int16),
+        cut_sides=cut_sides,
+        hidden_sides=_sides_of(objects, edges, hiding, width=width),
+        pieces=np.array([_pieces(mask) for mask in masks], np.int16),
         companions=companions,
         ground=np.array(
             [
-                _ground(mask, int(box[0]), int(box[1]), scene.label, roles.surface)
-                for mask, box in zip(masks, boxes, strict=True)
+                _ground(mask, top, left, scene.label, roles.surface)
+                for mask, (top, left, _, _) in zip(masks, objects.boxes.tolist(), strict=True)
             ],
             np.int16,
         ),
@@ -133,74 +158,116 @@ def _coarse(label: LabelMap) -> LabelMap:
     return coarse
 
 
-def _touching_border(mask: Flags) -> Flags:
-    """The mask's connected parts that touch the border, and a frame around the picture.
+def _touching_border(label: LabelMap, edges: Edges, near: Flags, frozen: Flags) -> Flags:
+    """Which edges lead to void whose connected part reaches the picture's border.
 
-    Returned with one more pixel on each side than the mask.
+    Args:
+        label: Class ids [H, W].
+        edges: The edges.
+        near: Which of them lead to void [m].
+        frozen: The void classes [num_classes].
     """
-    components, _ = ndimage.label(np.pad(mask, 1, constant_values=True))
-    outside: Flags = components == components[0, 0]
-    return outside
+    if not near.any():
+        return near
+    parts, count = ndimage.label(frozen[label])
+    reaches = np.zeros(count + 1, np.bool_)
+    for line in (parts[0], parts[-1], parts[:, 0], parts[:, -1]):
+        reaches[line] = True
+    reaches[0] = False
+    touching: Flags = reaches[parts.ravel()[edges.outer]]
+    return touching
 
 
-def _neighbours(instance: InstanceMap, rim: Flags) -> npt.NDArray[np.int32]:
-    """The objects with a pixel 4-adjacent to the rim."""
-    near = rim[:-2, 1:-1] | rim[2:, 1:-1] | rim[1:-1, :-2] | rim[1:-1, 2:]
-    return np.unique(instance[near & (instance >= INSTANCES_PER_CLASS)])
+def _sides_of(objects: Objects, edges: Edges, chosen: Flags, *, width: int) -> Sides:
+    """The sides of each object's box at which a good part of some of its edges lie [n].
+
+    An edge lies at the side to which its pixel is nearest, in units of the box; of two, at the
+    lower or upper one.
+
+    Args:
+        objects: The objects.
+        edges: Their edges.
+        chosen: Which edges count [m].
+        width: Of the map, in pixels.
+    """
+    owners, inner = edges.owners[chosen], edges.inner[chosen]
+    top, left, bottom, right = objects.boxes[owners].astype(np.int64).T
+    tall, wide = bottom - top, right - left
+    # Twice the distances of pixel centres, times both lengths: whole numbers, so ties are exact.
+    from_top = (2 * (inner // width - top) + 1) * wide
+    from_left = (2 * (inner % width - left) + 1) * tall
+    distances = np.stack(
+        [2 * tall * wide - from_top, from_top, from_left, 2 * tall * wide - from_left]
+    )
+    count = len(objects.ids)
+    nearest = distances.argmin(axis=0)
+    found = np.bincount(owners * 4 + nearest, minlength=4 * count).reshape(count, 4)
+    much = (found > 0) & (found >= SHARE * found.sum(axis=1, keepdims=True))
+    sides: Sides = (much @ np.array([BOTTOM, TOP, LEFT, RIGHT])).astype(np.uint8)
+    return sides
+
+
+def _mirrored_sides(sides: Sides) -> Sides:
+    """Sides with left and right exchanged."""
+    left, right = (sides & LEFT) > 0, (sides & RIGHT) > 0
+    mirrored: Sides = ((sides & (TOP | BOTTOM)) + LEFT * right + RIGHT * left).astype(np.uint8)
+    return mirrored
+
+
+def _at_border(objects: Objects, size: tuple[int, int]) -> Sides:
+    """The sides at which objects reach the picture's border [n]."""
+    height, width = size
+    top, left = objects.boxes[:, 0] == 0, objects.boxes[:, 1] == 0
+    bottom, right = objects.boxes[:, 2] == height, objects.boxes[:, 3] == width
+    sides: Sides = (LEFT * left + RIGHT * right + TOP * top + BOTTOM * bottom).astype(np.uint8)
+    return sides
+
+
+def _at_length(objects: Objects, edges: Edges, chosen: Flags) -> Flags:
+    """Those of the chosen edges whose object has many of them: an edge of over CUT*sqrt(area)."""
+    lengths = np.bincount(edges.owners[chosen], minlength=len(objects.ids))
+    return chosen & (lengths > CUT * np.sqrt(objects.areas))[edges.owners]
 
 
 def _overlaps(
-    instance: InstanceMap,
-    ids: npt.NDArray[np.int32],
-    boxes: npt.NDArray[np.int32],
-    areas: npt.NDArray[np.int32],
+    objects: Objects, owners: npt.NDArray[np.intp], others: npt.NDArray[np.intp]
 ) -> tuple[Flags, Flags, npt.NDArray[np.int16]]:
-    """Which objects lie behind, and before, another one they share an edge with; companions."""
-    count = len(ids)
-    shared = np.zeros((count, count), np.int32)
-    for one, other in (
-        (instance[:, :-1], instance[:, 1:]),
-        (instance[:-1], instance[1:]),
-    ):
-        edge = (one != other) & (one >= INSTANCES_PER_CLASS) & (other >= INSTANCES_PER_CLASS)
-        first, second = np.searchsorted(ids, one[edge]), np.searchsorted(ids, other[edge])
-        np.add.at(shared, (first, second), 1)
-        np.add.at(shared, (second, first), 1)
-    touching = shared > TOUCH * np.sqrt(np.minimum(areas[:, None], areas[None, :]))
-    lower = boxes[None, :, 2] > boxes[:, None, 2]
-    companions = np.full(count, -1, np.int16)
-    paired = touching.any(axis=1)
-    if paired.any():
-        companions[paired] = ids[shared[paired].argmax(axis=1)] // INSTANCES_PER_CLASS
-    behind: Flags = np.logical_or.reduce(touching & lower, axis=1)
-    before: Flags = np.logical_or.reduce(touching & lower.T, axis=1)
-    return behind, before, companions
+    """Which edges lead to a nearer object; which objects lie before another; companions.
 
+    Args:
+        objects: The objects.
+        owners: The object that each edge belongs to, by position [m].
+        others: The object that it leads to; -1 for everything else [m].
 
-def _cut(
-    label: LabelMap, instance: InstanceMap, ids: npt.NDArray[np.int32], surface: Flags
-) -> npt.NDArray[np.int64]:
-    """The edge each object shares with void and crowds, and sideways with upright stuff [n]."""
-    pixels = np.bincount(label.ravel(), minlength=len(surface))
-    across, down = (
-        pixels / np.maximum(np.bincount(starts, minlength=len(surface)), 1)
-        for starts in (_run_starts(label), _run_starts(label.T))
+    Returns:
+        Flags of edges [m], flags of objects [n], classes of objects [n].
+    """
+    count = len(objects.ids)
+    between = np.flatnonzero(others >= 0)
+    pairs, inverse, lengths = np.unique(
+        owners[between] * count + others[between], return_inverse=True, return_counts=True
     )
-    upright = surface & (across < NARROW * label.shape[1]) & (across < down)
-    edges = np.zeros(len(ids), np.int64)
-    opaque = ~surface[label] & (instance < INSTANCES_PER_CLASS)
-    for ids_map, hidden_by in ((instance, opaque | upright[label]), (instance.T, opaque.T)):
-        for one, other in ((slice(None, -1), slice(1, None)), (slice(1, None), slice(None, -1))):
-            owners = ids_map[:, one][hidden_by[:, other]]
-            owners = owners[owners >= INSTANCES_PER_CLASS]
-            edges += np.bincount(np.searchsorted(ids, owners), minlength=len(ids))
-    return edges
+    one, other = np.divmod(pairs, max(count, 1))
+    smaller = np.minimum(objects.areas[one], objects.areas[other])
+    touching = lengths > TOUCH * np.sqrt(smaller)
+    bottoms = objects.boxes[:, 2]
+    nearer = np.zeros(len(owners), np.bool_)
+    nearer[between] = (touching & (bottoms[other] > bottoms[one]))[inverse]
+    occluding = np.zeros(count, np.bool_)
+    occluding[one[touching & (bottoms[other] < bottoms[one])]] = True
+    paired = np.zeros(count, np.bool_)
+    paired[one[touching]] = True
+    companions = np.full(count, -1, np.int16)
+    longest = np.lexsort((-other, lengths))  # the last entry of each object wins
+    companions[one[longest]] = objects.ids[other[longest]] // INSTANCES_PER_CLASS
+    companions[~paired] = -1
+    return nearer, occluding, companions
 
 
-def _run_starts(label: LabelMap) -> LabelMap:
-    """The class of every run of equal pixels along the rows."""
-    changes = label[:, 1:][label[:, 1:] != label[:, :-1]]
-    return np.concatenate([label[:, 0], changes])
+def _pieces(mask: Flags) -> int:
+    """The number of a mask's 8-connected pieces."""
+    pieces: int = ndimage.label(mask, structure=np.ones((3, 3), np.int8))[1]
+    return pieces
 
 
 def _ground(mask: Flags, top: int, left: int, label: LabelMap, surface: Flags) -> int:
