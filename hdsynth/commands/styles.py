@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hdsynth.commands.options import SIZE
+from hdsynth.commands.options import SIZE, dataset_keys, dataset_options, together
 
 if TYPE_CHECKING:
     from hdmodel.styles import StyleBank
@@ -25,37 +25,10 @@ class BuildByDefault(click.Group):
         return super().parse_args(ctx, args)
 
 
-def dataset_options(*, required: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The options that name a dataset, a size and a device."""
-    decorators = [
-        click.option(
-            "--dataset",
-            metavar="DIR",
-            required=required,
-            help="Dataset folder with photos, or any fsspec URL.",
-        ),
-        click.option(
-            "--format",
-            "format_",
-            metavar="FMT",
-            required=required,
-            help="Its layout: cityscapes, camvid, coco_stuff, ade20k, nyu40, helen, folders, zarr.",
-        ),
-        click.option("--split", metavar="S", help="Which split of it to read."),
-        click.option("--taxonomy", metavar="T", help="Its classes, by name or YAML file."),
-        click.option(
-            "--instances",
-            type=click.Choice(["files", "components", "none"]),
-            help="Where objects come from: instance maps, connected components of things, or "
-            "nowhere.",
-        ),
-        click.option(
-            "--set",
-            "assignments",
-            metavar="KEY=VALUE",
-            multiple=True,
-            help="Any other key of a job's dataset section, such as label_dir=labels/{split}.",
-        ),
+def encoding_options(*, required: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options that name a dataset with photos, a size and a device."""
+    return together(
+        dataset_options(required=required, folder="Dataset folder with photos"),
         click.option(
             "--size",
             metavar="HxW",
@@ -74,14 +47,7 @@ def dataset_options(*, required: bool) -> Callable[[Callable[..., None]], Callab
             show_default=True,
             help="auto (the first CUDA device, else the CPU), cpu, cuda or cuda:N.",
         ),
-    ]
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
-
-    return decorate
+    )
 
 
 checkpoint_argument = click.argument("checkpoint", metavar="CKPT", type=click.Path(path_type=Path))
@@ -98,7 +64,7 @@ def styles() -> None:
 
 @styles.command()
 @checkpoint_argument
-@dataset_options(required=True)
+@encoding_options(required=True)
 @click.option(
     "--modes",
     metavar="K",
@@ -156,7 +122,7 @@ def build(
     from pipeline.devices import candidate_devices
     from pipeline.style_bank import encoding_size, make_style_bank, style_dataset
 
-    config = style_dataset(checkpoint, _dataset_keys(**dataset))
+    config = style_dataset(checkpoint, dataset_keys(**dataset))
     fitted, mode = encoding_size(checkpoint, size, fit)
     bank = make_style_bank(
         checkpoint,
@@ -182,7 +148,7 @@ def build(
 
 @styles.command()
 @checkpoint_argument
-@dataset_options(required=False)
+@encoding_options(required=False)
 @click.option(
     "--scene",
     "name",
@@ -220,7 +186,7 @@ def show(
         raise click.BadParameter(f"{to}: expected a file name that ends in .png", param_hint="--to")
     load_styles(checkpoint)
     fitted, mode = encoding_size(checkpoint, size, fit)
-    keys = _dataset_keys(**dataset)
+    keys = dataset_keys(**dataset)
     if not keys and name is None:
         scene, taxonomy = _sample_scene(checkpoint, fitted)
     elif "root" not in keys or "format" not in keys:
@@ -230,28 +196,6 @@ def show(
     where = candidate_devices(device)[0]
     write_style_sheet(checkpoint, scene, taxonomy=taxonomy, to=to, device=where)
     click.echo(f"{to}: scene {scene.name} in every mode of its main classes")
-
-
-def _dataset_keys(
-    *,
-    dataset: str | None,
-    format_: str | None,
-    split: str | None,
-    taxonomy: str | None,
-    instances: str | None,
-    assignments: tuple[str, ...],
-) -> dict[str, Any]:
-    """The given keys of a job's dataset section."""
-    from hdmodel.settings import override
-
-    options = {
-        "root": dataset,
-        "format": format_,
-        "split": split,
-        "taxonomy": taxonomy,
-        "instances": instances,
-    }
-    return override({k: v for k, v in options.items() if v is not None}, assignments)
 
 
 def _sample_scene(checkpoint: Path, size: tuple[int, int]) -> "tuple[Scene, Taxonomy]":
