@@ -295,13 +295,17 @@ class Canvas:
     def _measure_all(self) -> None:
         """Find all objects, and how far down they and the crowds reach."""
         classes = len(self.roles.surface)
-        present = np.flatnonzero(np.bincount(self.instance.ravel()))
-        class_of = np.where(present >= INSTANCES_PER_CLASS, present // INSTANCES_PER_CLASS, present)
+        values = self.instance.ravel().astype(np.intp)  # once, not in each function below
+        counts = np.bincount(values)
+        present = np.flatnonzero(counts)
+        class_of = np.where(
+            present >= INSTANCES_PER_CLASS, present // INSTANCES_PER_CLASS, present
+        )
         things = present[~(self.roles.surface | self.roles.frozen)[class_of]]
-        table = np.zeros(int(present[-1]) + 1, np.int32)
+        table = np.zeros(len(counts), np.int32)
         table[things] = np.arange(1, len(things) + 1, dtype=np.int32)
-        dense = table[self.instance]
-        areas = np.bincount(dense.ravel(), minlength=len(things) + 1)[1:]
+        dense = table.take(values).reshape(self.instance.shape)
+        areas = counts[things]
         self._contact = np.full(classes * INSTANCES_PER_CLASS, -1, np.int32)
         self._contact[np.flatnonzero(self.roles.frozen)] = ALWAYS_IN_FRONT
         self.known = {}
