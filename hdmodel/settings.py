@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from hdmodel.errors import ConfigError
 
@@ -171,10 +172,15 @@ def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list
     for part in location:
         inner: list[type[BaseModel]] = []
         for candidate in models:
-            field = candidate.model_fields.get(str(part))
+            field = _fields(candidate).get(str(part))
             inner += _models_in(field.annotation) if field else [candidate]
         models = inner or models
-    return sorted({name for candidate in models for name in candidate.model_fields})
+    return sorted({name for candidate in models for name in _fields(candidate)})
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a model under the keys that stand for them in data."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401 - annotations are of any type
