@@ -25,6 +25,9 @@ class RecomposeConfig(Settings):
 
     policy: str | Policy = "light"
     """A shipped policy's name, a policy file, or the policy itself."""
+    donors: Path | None = None
+    """Folder of a donor bank whose objects are pasted; by default they are those of the job's own
+    scenes."""
 
 
 class GeneratorSettings(Settings):
@@ -120,24 +123,24 @@ class RenderConfig(Settings):
     def resolved(self) -> Self:
         """The job with paths that mean the same from every working directory."""
         plain = self.to_plain()
-        if not is_url(self.dataset.root):
-            plain["dataset"]["root"] = str(Path(self.dataset.root).resolve())
+        plain["dataset"] = resolved_dataset(self.dataset).to_plain()
         if self.generator.checkpoint is not None:
             plain["generator"]["checkpoint"] = str(self.generator.checkpoint.resolve())
         plain["output"]["path"] = str(self.output.path.resolve())
-        # A taxonomy or policy is a shipped name or a file.
-        for group, key in (("dataset", "taxonomy"), ("recompose", "policy")):
-            value = plain[group][key]
-            if isinstance(value, str) and Path(value).is_file():
-                plain[group][key] = str(Path(value).resolve())
+        policy = plain["recompose"]["policy"]
+        if isinstance(policy, str):
+            plain["recompose"]["policy"] = _resolved_name(policy)
+        if self.recompose.donors is not None:
+            plain["recompose"]["donors"] = str(self.recompose.donors.resolve())
         return type(self).model_validate(plain)
 
     def identity(self) -> dict[str, Any]:
         """The part of the job that decides what the samples are; the rest may change on resume.
 
         Free to change are the number of workers, the device, resource hints and where the
-        output folder lies. Taxonomy, policy, generator and style are identified by what they
-        hold, which whoever prepares the job adds. Whether photos may be read decides nothing.
+        output folder lies. Taxonomy, policy, donor bank, generator and style are identified by
+        what they hold, which whoever prepares the job adds. Whether photos may be read decides
+        nothing.
         """
         plain = self.to_plain()
         del plain["workers"], plain["output"]["path"], plain["recompose"], plain["style"]
@@ -145,6 +148,21 @@ class RenderConfig(Settings):
         for key in ("device", "accelerator", "checkpoint"):
             del plain["generator"][key]
         return plain
+
+
+def resolved_dataset(dataset: DatasetConfig) -> DatasetConfig:
+    """A dataset with paths that mean the same from every working directory."""
+    root, taxonomy = dataset.root, dataset.taxonomy
+    update = {
+        "root": root if is_url(root) else str(Path(root).resolve()),
+        "taxonomy": None if taxonomy is None else _resolved_name(taxonomy),
+    }
+    return dataset.model_copy(update=update)
+
+
+def _resolved_name(name: str) -> str:
+    """A shipped name as it is, a file's with its whole path."""
+    return str(Path(name).resolve()) if Path(name).is_file() else name
 
 
 def is_url(root: str) -> bool:
