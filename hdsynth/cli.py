@@ -22,6 +22,7 @@ COMMANDS = {
     "status": "hdsynth.commands.output:status",
     "verify": "hdsynth.commands.output:verify",
     "replay": "hdsynth.commands.output:replay",
+    "apply": "hdsynth.commands.apply:apply",
     "preview": "hdsynth.commands.output:preview",
     "init-generator": "hdsynth.commands.init_generator:init_generator",
     "import-pix2pixhd": "hdsynth.commands.import_pix2pixhd:import_pix2pixhd",

@@ -34,6 +34,7 @@ def describe(
     )
     phrases = {
         "hidden": "{name} is gone: {reason}",
+        "cropped": "{name} is gone: {reason}",
         "removed_small": "{name} was taken out: {reason}",
         "kept_small": "{name} was left in: {reason}",
     }
@@ -46,33 +47,68 @@ def describe(
 
 
 def _words(operation: Mapping[str, Any], taxonomy: Taxonomy) -> str:
+    def name(key: str = "instance") -> str:
+        return _object(operation[key], taxonomy)
+
+    def donor() -> str:
+        text = f"{_class(operation['donor_instance'], taxonomy)} from scene {operation['donor']}"
+        return text + _changes(operation)
+
     match operation["op"]:
         case "mirror_scene":
             return "mirrored left to right"
+        case "crop_zoom":
+            corner = f"row {operation['top']}, column {operation['left']}"
+            return f"enlarged {operation['height']}x{operation['width']} px from {corner} on"
         case "drop":
-            return f"removed {_object(operation['instance'], taxonomy)}"
+            return f"removed {name()}"
         case "move":
-            rows, columns = operation["rows"], operation["columns"]
-            steps = [
-                f"{abs(pixels)} px {word}"
-                for pixels, word in (
-                    (columns, "right" if columns > 0 else "left"),
-                    (rows, "down" if rows > 0 else "up"),
-                )
-                if pixels
-            ]
-            return f"moved {_object(operation['instance'], taxonomy)} " + (
-                " and ".join(steps) or "nowhere"
-            )
+            return f"moved {name()} {_shift(operation['rows'], operation['columns'])}"
+        case "rescale":
+            return f"brought {name()} to row {operation['row']}{_changes(operation)}"
+        case "flip":
+            return f"mirrored {name()}"
+        case "duplicate":
+            return f"copied {name()}{_changes(operation)}"
         case "paste":
-            name = taxonomy.classes[operation["donor_instance"] // INSTANCES_PER_CLASS].name
-            text = f"pasted {name} from scene {operation['donor']}"
-            if operation["scale"] != 1:
-                text += f", at {operation['scale']:.0%}"
-            return text + (", mirrored" if operation["flip"] else "")
+            return f"pasted {donor()}"
+        case "replace":
+            return f"replaced {name()} by {donor()}"
+        case "change_class":
+            return f"made {name()} a {operation['to']}"
+        case "jitter":
+            return f"bent {name()} by up to {operation['amplitude']:g} px"
+        case "relabel_region":
+            which = "all" if operation["at"] is None else "a region of"
+            return f"made {which} {operation['of']} {operation['to']}"
+        case "grow_region":
+            return f"grew {operation['of']} into {operation['into']} by {operation['pixels']} px"
+        case "skyline":
+            return f"redrew the line between {operation['upper']} and {operation['lower']}"
         case other:
             return str(other).replace("_", " ")
 
 
+def _shift(rows: int, columns: int) -> str:
+    steps = [
+        f"{abs(pixels)} px {word}"
+        for pixels, word in (
+            (columns, "right" if columns > 0 else "left"),
+            (rows, "down" if rows > 0 else "up"),
+        )
+        if pixels
+    ]
+    return " and ".join(steps) or "nowhere"
+
+
+def _changes(operation: Mapping[str, Any]) -> str:
+    text = f", at {operation['scale']:.0%}" if operation["scale"] != 1 else ""
+    return text + (", mirrored" if operation.get("flip") else "")
+
+
+def _class(instance: int, taxonomy: Taxonomy) -> str:
+    return taxonomy.classes[instance // INSTANCES_PER_CLASS].name
+
+
 def _object(instance: int, taxonomy: Taxonomy) -> str:
-    return f"{taxonomy.classes[instance // INSTANCES_PER_CLASS].name} {instance}"
+    return f"{_class(instance, taxonomy)} {instance}"

@@ -1,0 +1,129 @@
+"""`hdsynth apply`: a program written or changed by hand, applied to a scene."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hdsynth.commands.options import SIZE, dataset_keys, dataset_options
+
+if TYPE_CHECKING:
+    from pipeline.fit import FitMode
+
+
+@click.command("apply")
+@click.argument("program", metavar="PROGRAM.json", type=click.Path(path_type=Path))
+@dataset_options(required=False)
+@click.option(
+    "--run",
+    "run",
+    metavar="OUT",
+    type=click.Path(path_type=Path),
+    help="Take dataset, size, donors and generator from this run instead.",
+)
+@click.option("--scene", metavar="NAME", help="The scene to edit.  [default: the program's own]")
+@click.option(
+    "--size", metavar="HxW", type=SIZE, help="Height x width to fit scenes to.  [default: as read]"
+)
+@click.option(
+    "--fit",
+    metavar="MODE",
+    default="resize",
+    show_default=True,
+    type=click.Choice(["resize", "resize_crop", "resize_pad", "crop", "pad"]),
+    help="How they are fitted.",
+)
+@click.option(
+    "--donors",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="A donor bank of that size.  [default: the dataset's own scenes]",
+)
+@click.option(
+    "--generator",
+    metavar="CKPT",
+    type=click.Path(path_type=Path),
+    help="Render the edited scene with this generator.  [default: no photo, or that of --run]",
+)
+@click.option(
+    "--style",
+    type=click.Choice(["source", "random", "mean"]),
+    help="How objects look, for generators that read features.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--to",
+    metavar="DIR",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Where to write pictures and maps; must be new or empty.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def apply(
+    ctx: click.Context,
+    /,
+    *,
+    program: Path,
+    run: Path | None,
+    scene: str | None,
+    size: tuple[int, int] | None,
+    fit: "FitMode",
+    donors: Path | None,
+    generator: Path | None,
+    style: str | None,
+    device: str,
+    to: Path,
+    as_json: bool,
+    **dataset: Any,
+) -> None:
+    """Apply an edit program to a scene, and write the maps that come out, and pictures of them.
+
+    Programs are JSON; hdsynth replay writes those of a run as program.json, to be changed and
+    applied again. Exit code 1 if an operation could not be applied.
+    """
+    from dataclasses import asdict
+
+    from hdsynth.console import print_json
+    from pipeline.apply import apply_program, apply_to_run, read_program
+    from pipeline.sources import DatasetConfig
+    from pipeline.style import StyleConfig
+
+    keys = dataset_keys(**dataset)
+    looks = None if style is None else StyleConfig.parse({"mode": style}, origin="--style")
+    if run is not None:
+        if keys or size is not None or donors is not None:
+            raise click.UsageError("--run brings its dataset, size and donors; leave them out")
+        done = apply_to_run(
+            read_program(program, scene=scene),
+            run,
+            to=to,
+            generator=generator,
+            style=looks,
+            device=device,
+        )
+    elif "root" not in keys or "format" not in keys:
+        raise click.UsageError("name a dataset (--dataset and --format) or a run (--run)")
+    else:
+        done = apply_program(
+            read_program(program, scene=scene),
+            DatasetConfig.parse(keys, origin="command line"),
+            to=to,
+            size=size,
+            fit=fit,
+            donors=donors,
+            generator=generator,
+            style=looks,
+            device=device,
+        )
+    if as_json:
+        print_json(asdict(done) | {"to": str(done.to)})
+    else:
+        applied = done.operations - len(done.skipped)
+        click.echo(
+            f"{done.scene}: {applied} of {done.operations} operations, {done.objects} objects"
+        )
+        for line in (*done.skipped, *done.consequences):
+            click.echo(f"  {line}")
+        click.echo(f"{done.to}: {', '.join(done.files)}")
+    ctx.exit(1 if done.skipped else 0)
