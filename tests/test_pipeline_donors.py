@@ -180,7 +180,8 @@ def test_damaged_banks_are_refused_in_one_line(tmp_path: Path, name: str, damage
     elif damage == "short":
         path.write_bytes(content[:-2])
     else:
-        flipped = bytes([content[0] ^ 1]) + content[1:]
+        middle = len(content) // 4
+        flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
         path.write_bytes(content.replace(b"car", b"cat") if b"car" in content else flipped)
     if name == INFO and damage in ("short", "changed"):
         path.write_text(content.decode().replace("sha256: ", "sha256: 0"))
