@@ -176,9 +176,7 @@ class Canvas:
             hole &= ~back
         if hole.any():
             self._write(box, label, ids, origin)  # so that the filling sees what came back
-            filled = fill_hole(self.label, box, hole, surface=self.roles.surface & ~self.protected)
-            if filled is None:
-                raise OperationSkipped("the scene has no stuff to fill the hole with")
+            filled = self._behind_hole(box, hole)
             label, ids = label.copy(), ids.copy()
             label[hole] = filled[hole]
             ids[hole] = filled[hole]
@@ -188,8 +186,8 @@ class Canvas:
     def put(self, shape: Cutout, instance: int, known: Known) -> None:
         """Put an object into the maps.
 
-        The lower edge decides what is in front: the object covers surfaces, and the objects and
-        crowds that do not reach below its contact row. Frozen void stays on top.
+        The lower edge decides what is in front: the object covers surfaces, and the objects, crowds,
+        poles and signs that do not reach below its contact row. Frozen void stays on top.
 
         Args:
             shape: Its whole shape.
@@ -207,6 +205,7 @@ class Canvas:
         label, ids = self.label[window].copy(), self.instance[window].copy()
         origin = self.origin[window].copy()
         visible = mask & (self._contact[ids] <= shape.contact_row)
+        visible &= ~self._nearer_upright(box, shape.contact_row)
         if not visible.any():
             raise OperationSkipped("the object would be hidden")
         behind = _Behind(box, label.copy(), ids.copy(), origin.copy(), self.stamp)
@@ -298,9 +297,7 @@ class Canvas:
         values = self.instance.ravel().astype(np.intp)  # once, not in each function below
         counts = np.bincount(values)
         present = np.flatnonzero(counts)
-        class_of = np.where(
-            present >= INSTANCES_PER_CLASS, present // INSTANCES_PER_CLASS, present
-        )
+        class_of = np.where(present >= INSTANCES_PER_CLASS, present // INSTANCES_PER_CLASS, present)
         things = present[~(self.roles.surface | self.roles.frozen)[class_of]]
         table = np.zeros(len(counts), np.int32)
         table[things] = np.arange(1, len(things) + 1, dtype=np.int32)
@@ -317,6 +314,34 @@ class Canvas:
             if value >= INSTANCES_PER_CLASS:
                 box = (rows.start, columns.start, rows.stop, columns.stop)
                 self.known[value] = Known(box=box, area=area)
+
+    def _behind_hole(self, box: Box, hole: Mask) -> LabelMap:
+        """What would be behind a hole: class ids of its box.
+
+        Raises:
+            OperationSkipped: There is no stuff to fill it with.
+        """
+        layers = self.roles.surface & ~self.protected
+        for surface in (layers & ~self.roles.upright, layers):
+            filled = fill_hole(self.label, box, hole, surface=surface)
+            if filled is not None:
+                return filled
+        raise OperationSkipped("the scene has no stuff to fill the hole with")
+
+    def _nearer_upright(self, box: Box, contact_row: int) -> Mask:
+        """The pixels of a box with poles, signs and the like that reach below a row."""
+        top, left, bottom, right = box
+        around = right - left
+        first = max(left - around, 0)
+        upright = self.roles.upright[self.label[top:, first : right + around]]
+        inner = (slice(0, bottom - top), slice(left - first, right - first))
+        if not upright[inner].any():
+            return upright[inner]
+        parts, _ = ndimage.label(upright, structure=np.ones((3, 3), np.int8))
+        nearer = [False]
+        nearer += [top + rows.stop - 1 > contact_row for rows, _ in ndimage.find_objects(parts)]
+        found: Mask = np.array(nearer)[parts[inner]]
+        return found
 
     def _still_there(self, ids: InstanceMap, since: int) -> Mask:
         """Which pixels of a patch belong to stuff, or to objects that stayed where they were."""

@@ -19,6 +19,9 @@ class ClassRoles:
     """Stuff that objects may cover and that may fill holes, bool [num_classes]."""
     frozen: npt.NDArray[np.bool_]
     """Void that no edit touches or spreads (ego vehicle, borders, unlabelled), [num_classes]."""
+    upright: npt.NDArray[np.bool_]
+    """Surfaces that are single things in truth, of category `object`: poles, traffic signs. They
+    stand before or behind what is put beside them, and do not fill holes [num_classes]."""
     support: npt.NDArray[np.bool_]
     """Row: thing class; column: stuff classes it may stand on, bool [num_classes, num_classes].
 
@@ -45,4 +48,10 @@ def class_roles(taxonomy: Taxonomy) -> ClassRoles:
     support = np.zeros((taxonomy.num_classes, taxonomy.num_classes), np.bool_)
     for thing, grounds in taxonomy.support.items():
         support[ids[thing], [ids[ground] for ground in grounds]] = True
-    return ClassRoles(surface=surface, frozen=~surface & ~taxonomy.is_thing, support=support)
+    categories = np.array([c.category for c in taxonomy.classes])
+    return ClassRoles(
+        surface=surface,
+        frozen=~surface & ~taxonomy.is_thing,
+        upright=surface & (categories == "object"),
+        support=support,
+    )
