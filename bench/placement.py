@@ -1,0 +1,380 @@
+"""How likely proposed places of objects are next to real ones, ours against uniform copy-paste.
+
+Real objects of held-out scenes are hidden, and a place is proposed for one of the same class. Each
+is judged by how likely its height at its row, the ground below it, its overlap with others and its
+location are, under a judge fitted to other held-out scenes than the one at hand, never to those the
+proposer learned from. Then a classifier tries to tell scenes whose objects were placed anew from
+real ones, by their layout alone: an area under the curve of 0.5 means that it cannot.
+
+Usage: OMP_NUM_THREADS=1 python -m bench.placement [--scenes N] [--seed S] [--data DIR]
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold
+
+from pipeline.donors import DonorIndex
+from pipeline.errors import DatasetError
+from pipeline.fit import fit
+from pipeline.layout import BOTTOM, GRID, TOP, SceneRecord, index_scene
+from pipeline.locations import ground_behind
+from pipeline.placement import Limits, Placer, Stage
+from pipeline.priors import Priors
+from pipeline.sample_world import draw_scene
+from pipeline.scene import Scene
+from pipeline.sources import DatasetConfig, open_source
+from pipeline.spacing import box_areas, hidden_shares, overlaps
+from pipeline.taxonomy import Taxonomy
+
+PARTS = ("height", "support", "overlap", "location")
+COVER_BINS = np.array([1e-6, 0.1, 0.3, 0.6])
+OBJECTS_PER_SCENE = 6
+FEWEST_SCENES = 40
+"""Scenes from which a classifier is tried."""
+
+Floats = npt.NDArray[np.float64]
+Box = npt.NDArray[np.int64]
+Propose = Callable[[Stage, int, np.random.Generator], Box | None]
+
+
+@dataclass(frozen=True)
+class Round:
+    """Scenes to learn from, others that judge, and others whose objects are hidden."""
+
+    learned: Sequence[SceneRecord]
+    judging: Sequence[SceneRecord]
+    judged: Sequence[SceneRecord]
+
+
+@dataclass(frozen=True)
+class World:
+    """A dataset and how it is divided."""
+
+    name: str
+    taxonomy: Taxonomy
+    rounds: Sequence[Round]
+
+
+class Judge:
+    """Log-likelihood of a box among the other objects of its scene, by part."""
+
+    def __init__(self, records: Sequence[SceneRecord], taxonomy: Taxonomy) -> None:
+        self.taxonomy, self.priors = taxonomy, Priors.fit(records, taxonomy)
+        self.support = np.full((taxonomy.num_classes,) * 2, 0.5)
+        self.covers = np.full((2, len(COVER_BINS) + 1), 0.5)
+        for record in records:
+            stage = Stage(record, taxonomy, self.priors.view(record))
+            for index in np.flatnonzero(measurable(record)):
+                box, class_id = stage.boxes[index], stage.class_ids[index]
+                self.support[class_id, ground_of(stage, box)] += 1
+                for row, share in enumerate(cover(box, stage.others(int(index)))):
+                    self.covers[row, np.searchsorted(COVER_BINS, share)] += 1
+        self.support /= self.support.sum(axis=1, keepdims=True)
+        self.covers /= self.covers.sum(axis=1, keepdims=True)
+
+    def stage(self, record: SceneRecord) -> Stage:
+        """The judge's view of a scene."""
+        return Stage(record, self.taxonomy, self.priors.view(record))
+
+    def __call__(self, stage: Stage, box: Box, class_id: int) -> Floats:
+        """Log-likelihoods [PARTS]; boxes of other objects are those of the stage."""
+        height, width = stage.size
+        mean, sigma = self.priors.log_height(
+            class_id, np.array([float(box[2])]), stage.view, height=height
+        )
+        off = (np.log(box[2] - box[0]) - mean[0]) / sigma[0]
+        # One object in twenty may be of any size: outliers must not decide.
+        dense = 0.95 * np.exp(-0.5 * off**2) / sigma[0] + 0.05 * np.exp(-0.125 * off**2) / 4
+        tall = np.log(max(float(dense), 1e-4) / np.sqrt(2 * np.pi))
+        support = np.log(self.support[class_id, ground_of(stage, box)])
+        shares = cover(box, stage.others())
+        overlap = sum(
+            np.log(self.covers[row, np.searchsorted(COVER_BINS, share)])
+            for row, share in enumerate(shares)
+        )
+        row = min(box[2] * GRID[0] // height, GRID[0] - 1)
+        column = min((box[1] + box[3]) * GRID[1] // (2 * width), GRID[1] - 1)
+        there = self.priors.location(class_id)[row, column] * GRID[0] * GRID[1]
+        return np.array([tall, support, overlap, np.log(there)])
+
+
+def measurable(record: SceneRecord) -> npt.NDArray[np.bool_]:
+    """Objects whose feet and top are seen: those whose height means something [n]."""
+    ends = (record.cut_sides | record.hidden_sides) & (TOP | BOTTOM)
+    good: npt.NDArray[np.bool_] = (record.ground >= 0) & (ends == 0) & (record.pieces == 1)
+    return good
+
+
+def ground_of(stage: Stage, box: Box) -> int:
+    """The class most frequent below the feet."""
+    return int(np.bincount(stage.feet(box[None])[0]).argmax())
+
+
+def cover(box: Box, others: Box) -> tuple[float, float]:
+    """The share of a box that nearer boxes hide, and the largest share it hides of another."""
+    if not len(others):
+        return 0.0, 0.0
+    own = box[None].astype(np.float64)
+    behind = others[others[:, 2] <= box[2]].astype(np.float64)
+    hides = (overlaps(behind, own)[:, 0] / box_areas(behind)).max(initial=0.0)
+    return float(hidden_shares(own, others.astype(np.float64))[0]), float(hides)
+
+
+def without(record: SceneRecord, index: int, taxonomy: Taxonomy) -> SceneRecord:
+    """The record of a scene as it would be without one of its objects."""
+    kept = np.arange(len(record.ids)) != index
+    (top, left, bottom, right), size = record.boxes[index], record.size
+    rows = slice(top * GRID[0] // size[0], (bottom - 1) * GRID[0] // size[0] + 1)
+    columns = slice(left * GRID[1] // size[1], (right - 1) * GRID[1] // size[1] + 1)
+    grid = record.grid.copy()
+    behind = ground_behind(grid, taxonomy.is_thing)
+    own = grid[rows, columns] == record.classes[index]
+    grid[rows, columns] = np.where(own, behind[rows, columns], grid[rows, columns])
+    names = ("ids", "boxes", "areas", "truncated", "occluded", "occluding", "cut_sides")
+    names += ("hidden_sides", "pieces", "companions", "ground")
+    return replace(record, grid=grid, **{name: getattr(record, name)[kept] for name in names})
+
+
+def uniform(donors: DonorIndex) -> Propose:
+    """Copy-paste as usual: any whole donor of the class, anywhere, nearly at its own size."""
+
+    def propose(stage: Stage, class_id: int, rng: np.random.Generator) -> Box | None:
+        chosen = np.flatnonzero(donors.whole & (donors.classes == class_id))
+        if not len(chosen):
+            return None
+        box = donors.boxes[rng.choice(chosen)]
+        scale = rng.uniform(0.8, 1.25)
+        tall = max(1, min(round((box[2] - box[0]) * scale), stage.size[0]))
+        wide = max(1, min(round((box[3] - box[1]) * scale), stage.size[1]))
+        top = int(rng.integers(0, stage.size[0] - tall + 1))
+        left = int(rng.integers(0, stage.size[1] - wide + 1))
+        place = np.array([top, left, top + tall, left + wide])
+        stage.add(place, class_id)
+        return place
+
+    return propose
+
+
+def ours(placer: Placer) -> Propose:
+    """The place that hdsynth finds."""
+
+    def propose(stage: Stage, class_id: int, rng: np.random.Generator) -> Box | None:
+        found = placer.paste(stage, class_id, rng)
+        return None if found is None else stage.boxes[-1]
+
+    return propose
+
+
+def judge_places(world: World, seed: int) -> None:
+    """Print mean log-likelihoods of real and proposed places, by class and by part."""
+    rng = np.random.default_rng(seed)
+    scores: dict[int, list[list[Floats]]] = {}
+    failed = tried = 0
+    seconds = 0.0
+    for part in world.rounds:
+        placer, methods = _methods(part.learned, world.taxonomy)
+        judge = Judge(part.judging, world.taxonomy)
+        for record in part.judged:
+            candidates = np.flatnonzero(measurable(record))
+            for index in rng.permutation(candidates)[:OBJECTS_PER_SCENE]:
+                class_id, rest = int(record.classes[index]), without(record, index, world.taxonomy)
+                neutral = judge.stage(rest)
+                found = [judge(neutral, record.boxes[index].astype(np.int64), class_id)]
+                tried += 1
+                for propose in methods:
+                    stage = placer.stage(rest)
+                    start = time.perf_counter()
+                    box = propose(stage, class_id, rng)
+                    seconds += (time.perf_counter() - start) * (propose is methods[0])
+                    if box is not None:
+                        found.append(judge(neutral, box, class_id))
+                failed += len(found) < 3
+                if len(found) == 3:
+                    scores.setdefault(class_id, []).append(found)
+    print(f"\n{world.name}: {tried} hidden objects, {failed} without a place or donor,", end=" ")
+    print(f"{1000 * seconds / max(tried, 1):.2f} ms for each of ours")
+    print(f"| {'class':12} | objects | {'real':>6} | {'ours':>6} | uniform |")
+    print("|:---|---:|---:|---:|---:|")
+    for class_id, rows in sorted(scores.items()):
+        real, own, other = np.mean(rows, axis=0).sum(axis=1)
+        name = world.taxonomy.class_names[class_id]
+        print(f"| {name:12} | {len(rows):7} | {real:6.2f} | {own:6.2f} | {other:7.2f} |")
+    everything = np.mean([row for rows in scores.values() for row in rows], axis=0)
+    for number, part in enumerate(PARTS):
+        real, own, other = everything[:, number]
+        print(f"| all: {part:9} |         | {real:6.2f} | {own:6.2f} | {other:7.2f} |")
+    real, own, other = everything.sum(axis=1)
+    print(f"| all          |         | {real:6.2f} | {own:6.2f} | {other:7.2f} |")
+    print(f"ours lies {(real - own) / (real - other):.0%} of uniform's way below real objects")
+
+
+def tell_apart(world: World, seed: int) -> None:
+    """Print how well a classifier tells scenes with objects placed anew from real ones."""
+    for number, name in enumerate(("ours", "uniform")):
+        rng = np.random.default_rng(seed)
+        rows = []
+        for part in world.rounds:
+            placer, methods = _methods(part.learned, world.taxonomy)
+            for record in part.judged:
+                if measurable(record).sum() < 2:
+                    continue
+                edited = _placed_anew(placer, record, methods[number], rng)
+                for stage in (placer.stage(record), edited):
+                    rows.append(layout_features(stage, placer.priors, world.taxonomy))
+        scenes = len(rows) // 2
+        if scenes < FEWEST_SCENES:
+            print(f"two-sample test: left out, {scenes} scenes with objects are too few")
+            return
+        areas = list(_areas_under_curve(np.array(rows), np.arange(scenes), seed))
+        print(
+            f"two-sample test, {name:7}: AUC {np.mean(areas):.3f} +- {np.std(areas):.3f} "
+            f"({len(areas)} folds, {scenes} scenes)"
+        )
+
+
+def _methods(
+    learned: Sequence[SceneRecord], taxonomy: Taxonomy
+) -> tuple[Placer, tuple[Propose, Propose]]:
+    donors = DonorIndex.of(learned)
+    placer = Placer(Priors.fit(learned, taxonomy), donors, taxonomy, limits=Limits())
+    return placer, (ours(placer), uniform(donors))
+
+
+def _placed_anew(
+    placer: Placer, record: SceneRecord, propose: Propose, rng: np.random.Generator
+) -> Stage:
+    """A scene of which half the measurable objects are taken out and placed anew.
+
+    One for which no place is found comes back where it was: no scene has fewer objects for that.
+    """
+    candidates = np.flatnonzero(measurable(record))
+    chosen = np.sort(rng.permutation(candidates)[: max(2, len(candidates) // 2)])
+    classes, boxes = record.classes[chosen], record.boxes[chosen]
+    for index in chosen[::-1]:
+        record = without(record, int(index), placer.taxonomy)
+    stage = placer.stage(record)
+    for class_id, box in zip(classes, boxes, strict=True):
+        if propose(stage, int(class_id), rng) is None:
+            stage.add(box, int(class_id))
+    return stage
+
+
+def layout_features(stage: Stage, priors: Priors, taxonomy: Taxonomy) -> Floats:
+    """What the layout of a scene looks like, as numbers.
+
+    For all objects and for each main class: how many, and mean, spread and extremes of their
+    deviation from the expected ln height, contact rows, columns and hidden shares; and what they
+    stand on.
+    """
+    boxes, classes = stage.others(), stage.class_ids[stage.present]
+    height, width = stage.size
+    mean, _ = priors.log_height(classes, boxes[:, 2].astype(np.float64), stage.view, height=height)
+    values = np.stack(
+        [
+            np.log(boxes[:, 2] - boxes[:, 0]) - mean,
+            boxes[:, 2] / height,
+            (boxes[:, 1] + boxes[:, 3]) / (2 * width),
+            hidden_shares(boxes.astype(np.float64), boxes.astype(np.float64)),
+        ]
+    )
+    main = [c for c in np.flatnonzero(taxonomy.is_thing) if priors.counts(int(c)).mean > 0.3]
+    features: list[float] = []
+    for chosen in (np.ones(len(classes), np.bool_), *(classes == c for c in main)):
+        part = values[:, chosen]
+        features.append(part.shape[1])
+        if part.shape[1]:
+            for statistic in (np.mean, np.std, np.min, np.max):
+                features += list(statistic(part, axis=1))
+        else:
+            features += [np.nan] * 16
+    below = np.bincount(stage.feet(boxes).ravel(), minlength=taxonomy.num_classes)
+    return np.array([*features, *(below / max(below.sum(), 1))])
+
+
+def _areas_under_curve(rows: Floats, scenes: npt.NDArray[np.int64], seed: int) -> Iterator[float]:
+    """The AUC of each fold; rows are a real and an edited layout of each scene in turn."""
+    groups, labels = np.repeat(scenes, 2), np.tile([0, 1], len(scenes))
+    for repeat in range(3):
+        folds = GroupKFold(5, shuffle=True, random_state=seed + repeat)
+        for train, test in folds.split(rows, labels, groups):
+            model = HistGradientBoostingClassifier(
+                max_iter=60, min_samples_leaf=5, random_state=seed
+            )
+            model.fit(rows[train], labels[train])
+            yield float(roc_auc_score(labels[test], model.predict_proba(rows[test])[:, 1]))
+
+
+def _read(size: tuple[int, int], limit: int, **keys: str) -> tuple[list[SceneRecord], Taxonomy]:
+    source = open_source(DatasetConfig.parse(keys, origin="bench"))
+    step = max(1, len(source.scenes) // limit)
+    scenes = [source.read(ref, photo=False) for ref in source.scenes[::step][:limit]]
+    taxonomy = source.taxonomy
+    return [index_scene(fit(s, size, "resize", taxonomy), taxonomy) for s in scenes], taxonomy
+
+
+def _both_ways(learned: Sequence[SceneRecord], held: Sequence[SceneRecord]) -> list[Round]:
+    """Two rounds, in which the halves of the held-out scenes judge each other."""
+    one, other = held[: len(held) // 2], held[len(held) // 2 :]
+    return [Round(learned, one, other), Round(learned, other, one)]
+
+
+def camvid(data: Path, scenes: int) -> World:
+    """CamVid: learned from train; val is held out, in two contiguous parts."""
+    keys = {"root": str(data / "camvid"), "format": "camvid", "instances": "components"}
+    learned, taxonomy = _read((360, 480), 3 * scenes, **keys, split="train")
+    held, _ = _read((360, 480), scenes, **keys, split="val")
+    return World("CamVid val", taxonomy, _both_ways(learned, held))
+
+
+def sample_world(data: Path, scenes: int) -> World:
+    """The sample world: two seeds of it."""
+    taxonomy = Taxonomy.load("cityscapes")
+
+    def draw(seed: int, count: int) -> list[SceneRecord]:
+        drawn = (draw_scene(seed, index, height=256, width=512) for index in range(count))
+        return [index_scene(Scene(d.name, d.label, d.instance), taxonomy) for d in drawn]
+
+    return World("Sample world", taxonomy, _both_ways(draw(0, scenes), draw(1, scenes)))
+
+
+def cityscapes(data: Path, scenes: int) -> World:
+    """The Cityscapes sample: each scene in turn; half of the others propose, half judge."""
+    records: list[SceneRecord] = []
+    for split in ("train", "val"):
+        root = str(data / "cityscapes_sample")
+        found, taxonomy = _read((512, 1024), scenes, root=root, format="cityscapes", split=split)
+        records += found
+    rounds = []
+    for index, record in enumerate(records):
+        others = records[:index] + records[index + 1 :]
+        rounds.append(Round(others[::2], others[1::2], [record]))
+    return World("Cityscapes sample", taxonomy, rounds)
+
+
+def main() -> None:
+    """Print the tables of every dataset that is there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scenes", type=int, default=120, help="held-out scenes of each dataset")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    args = parser.parse_args()
+    for make in (camvid, cityscapes, sample_world):
+        try:
+            world = make(args.data, args.scenes)
+        except DatasetError as error:
+            print(f"\n{make.__name__}: left out, {error}")
+            continue
+        judge_places(world, args.seed)
+        tell_apart(world, args.seed)
+
+
+if __name__ == "__main__":
+    main()

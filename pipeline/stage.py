@@ -1,0 +1,139 @@
+"""The stage: what is assumed about a scene while edits of it are planned, without its pixels."""
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.layout import GRID, SceneRecord, grid_cells
+from pipeline.locations import ground_behind
+from pipeline.perspective import View
+from pipeline.roles import class_roles
+from pipeline.scene import INSTANCES_PER_CLASS
+from pipeline.taxonomy import Taxonomy
+
+FEET = (0.15, 0.5, 0.85)
+"""Where along its lower edge an object's support is checked, as fractions of its width."""
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.integer]
+Flags = npt.NDArray[np.bool_]
+
+
+class Stage:
+    """The objects of one scene as they will stand after the edits planned so far.
+
+    Objects are addressed by their position in the columns: first those of the record, then those
+    that were added. Those that are gone stay, with `present` false.
+
+    Args:
+        record: The scene, mirrored if the program mirrors it.
+        taxonomy: Its taxonomy.
+        view: Where its horizon lies.
+        mirrored: Whether the record is mirrored, so that priors must be, too.
+    """
+
+    def __init__(
+        self, record: SceneRecord, taxonomy: Taxonomy, view: View, *, mirrored: bool = False
+    ) -> None:
+        roles = class_roles(taxonomy)
+        self.record = record
+        self.size = record.size
+        self.view = view
+        self.mirrored = mirrored
+        self.boxes: Integers = record.boxes.astype(np.int64)
+        """Top, left, bottom, right in pixels [n, 4]; bottom and right are exclusive."""
+        self.class_ids: Integers = record.classes.astype(np.int64)
+        self.ids: Integers = record.ids.astype(np.int64)
+        """Instance ids; those of added objects are what the program will give them [n]."""
+        self.present: Flags = np.ones(len(record.ids), np.bool_)
+        self.whole: Flags = ~record.truncated & ~record.occluded & (record.pieces == 1)
+        """Whether all of the object's shape is known [n]."""
+        self.ground = ground_behind(record.grid, taxonomy.is_thing)
+        """Class ids on the coarse grid, with stuff behind the things [GRID]."""
+        self.used: set[int] = set()
+        """Donors (positions in the donor index) that were pasted already."""
+        self.densities: dict[int, Floats] = {}
+        """For each class that was asked for, the running sum of its places' odds."""
+        frozen = roles.frozen[record.grid]
+        self._frozen = frozen
+        crowd = taxonomy.is_thing[record.grid] & ~self._covered()
+        self._blocked = _summed(frozen | crowd)
+
+    def add(self, box: tuple[int, int, int, int] | Integers, class_id: int) -> int:
+        """Enter a new object and return its position."""
+        used = set(self.ids[self.class_ids == class_id].tolist())
+        first = class_id * INSTANCES_PER_CLASS
+        new = next(i for i in range(first, first + len(used) + 1) if i not in used)
+        self.boxes = np.concatenate([self.boxes, np.array(box, np.int64)[None]])
+        self.class_ids = np.append(self.class_ids, class_id)
+        self.ids = np.append(self.ids, new)
+        self.present = np.append(self.present, True)
+        self.whole = np.append(self.whole, True)
+        return len(self.ids) - 1
+
+    def remove(self, index: int) -> None:
+        """Take an object out."""
+        self.present[index] = False
+
+    def move(self, index: int, box: tuple[int, int, int, int] | Integers) -> None:
+        """Give an object another box."""
+        self.boxes[index] = box
+
+    def others(self, index: int | None = None) -> Integers:
+        """The boxes of the objects that are there, without one of them [m, 4]."""
+        chosen = self.present
+        if index is not None:
+            chosen = chosen.copy()
+            chosen[index] = False
+        boxes: Integers = self.boxes[chosen]
+        return boxes
+
+    def inside(self, boxes: Integers) -> Flags:
+        """Which boxes [m, 4] lie in the picture with all their pixels."""
+        height, width = self.size
+        within: Flags = (boxes[:, :2] >= 0).all(axis=1)
+        return within & (boxes[:, 2] <= height) & (boxes[:, 3] <= width)
+
+    def feet(self, boxes: Integers) -> Integers:
+        """The classes right below three points of each box's lower edge [m, 3]."""
+        _, left, bottom, right = boxes.T
+        columns = left[:, None] + ((right - left)[:, None] * np.array(FEET)).astype(np.int64)
+        rows, columns = self._cells(bottom[:, None], columns)
+        below: Integers = self.ground[rows, columns]
+        return below
+
+    def cut_below(self, boxes: Integers) -> Flags:
+        """Which boxes [m, 4] end at void that stays on top, or at the picture's lower border."""
+        _, left, bottom, right = boxes.T
+        columns = left[:, None] + ((right - left)[:, None] * np.array(FEET)).astype(np.int64)
+        rows, columns = self._cells(bottom[:, None] + self.size[0] // (2 * GRID[0]), columns)
+        ended: Flags = self._frozen[rows, columns].all(axis=1) | (bottom >= self.size[0])
+        return ended
+
+    def blocked_share(self, boxes: Integers) -> Floats:
+        """The share of each box [m, 4] that void or a crowd covers, judged on the coarse grid."""
+        top, left = self._cells(boxes[:, 0], boxes[:, 1])
+        bottom, right = self._cells(boxes[:, 2] - 1, boxes[:, 3] - 1)
+        bottom, right = bottom + 1, right + 1
+        table = self._blocked
+        count = table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
+        share: Floats = count / ((bottom - top) * (right - left))
+        return share
+
+    def _cells(self, rows: Integers, columns: Integers) -> tuple[Integers, Integers]:
+        height, width = self.size
+        return grid_cells(rows.clip(0, height - 1), columns.clip(0, width - 1), self.size)
+
+    def _covered(self) -> Flags:
+        covered = np.zeros(GRID, np.bool_)
+        top, left = self._cells(self.boxes[:, 0], self.boxes[:, 1])
+        bottom, right = self._cells(self.boxes[:, 2] - 1, self.boxes[:, 3] - 1)
+        for first, start, last, end in zip(top, left, bottom, right, strict=True):
+            covered[first : last + 1, start : end + 1] = True
+        return covered
+
+
+def _summed(cells: Flags) -> Integers:
+    """Summed-area table, with a row and a column of zeros before it."""
+    table = np.zeros((cells.shape[0] + 1, cells.shape[1] + 1), np.int64)
+    table[1:, 1:] = cells.cumsum(axis=0).cumsum(axis=1)
+    return table
