@@ -186,8 +186,8 @@ class Canvas:
     def put(self, shape: Cutout, instance: int, known: Known) -> None:
         """Put an object into the maps.
 
-        The lower edge decides what is in front: the object covers surfaces, and the objects, crowds,
-        poles and signs that do not reach below its contact row. Frozen void stays on top.
+        The lower edge decides what is in front: the object covers surfaces, and the objects,
+        crowds, poles and signs that do not reach below its contact row. Frozen void stays on top.
 
         Args:
             shape: Its whole shape.
