@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from pipeline.errors import OutputError
 from pipeline.manifest import OK, read_manifests
 from pipeline.output import OutputFolder
-from pipeline.store import ARRAYS, Store, shard_file
+from pipeline.store import Store, shard_file
 
 LabelKind = Literal["id", "train_id"]
 
@@ -133,7 +133,7 @@ class SyntheticDataset(Dataset[Any]):
         """Zarr reads a shard whose file is gone as zeros, so absence is looked for here."""
         store = self._opened()
         for shard in np.unique(self._indices // store.shard_size):
-            for name in ARRAYS:
+            for name in store.arrays:
                 path = shard_file(self.folder.data, name, int(shard))
                 if not path.is_file():
                     raise OutputError(

@@ -23,7 +23,9 @@ ARRAY_CONFIG: ArrayConfigParams = {"write_empty_chunks": True}
 
 
 ARRAYS = ("photo", "label", "instance")
-
+"""What every run has."""
+ORIGIN = "origin"
+"""What a run has if it is asked to."""
 
 PathT = TypeVar("PathT", bound=PurePath)
 
@@ -38,6 +40,8 @@ class ShardArrays:
     """Class ids, uint8 or uint16 [S, H, W]."""
     instance: npt.NDArray[np.int32]
     """Instance ids in Cityscapes' encoding, int32 [S, H, W]."""
+    origin: npt.NDArray[np.uint16] | None = None
+    """Which operation put a pixel there, uint16 [S, H, W]; None for a run that does not keep it."""
 
 
 def create_store(
@@ -48,6 +52,7 @@ def create_store(
     size: tuple[int, int],
     label_dtype: np.dtype[np.unsignedinteger],
     attributes: Mapping[str, Any],
+    origin: bool = False,
 ) -> None:
     """Create the whole group, metadata only; shards are files that come later.
 
@@ -58,13 +63,16 @@ def create_store(
         size: H, W.
         label_dtype: dtype of the label array.
         attributes: JSON-compatible attributes of the group.
+        origin: Whether to keep which operation put a pixel there.
     """
     height, width = size
     group = zarr.create_group(path, zarr_format=3, overwrite=True, attributes=dict(attributes))
+    maps = {"label": label_dtype, "instance": np.dtype(np.int32)}
+    if origin:
+        maps[ORIGIN] = np.dtype(np.uint16)
     for name, inner, dtype, axes in (
         ("photo", (height, width, 3), np.dtype(np.uint8), ("sample", "y", "x", "rgb")),
-        ("label", (height, width), label_dtype, ("sample", "y", "x")),
-        ("instance", (height, width), np.dtype(np.int32), ("sample", "y", "x")),
+        *((name, (height, width), dtype, ("sample", "y", "x")) for name, dtype in maps.items()),
     ):
         group.create_array(
             name,
@@ -84,7 +92,7 @@ def shard_file(data: PathT, array: str, shard: int) -> PathT:
 
     Args:
         data: The zarr group's folder.
-        array: One of `ARRAYS`.
+        array: The array's name.
         shard: The shard's number.
     """
     inner = ("0", "0", "0") if array == "photo" else ("0", "0")
@@ -101,6 +109,7 @@ class Store:
             self.photo = _array(group, "photo")
             self.label = _array(group, "label")
             self.instance = _array(group, "instance")
+            self.origin = _array(group, ORIGIN) if ORIGIN in group else None
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise OutputError(f"{path}: not a zarr group of hdsynth ({error})") from None
         self.path = path
@@ -108,6 +117,11 @@ class Store:
         self.size: tuple[int, int] = (self.label.shape[1], self.label.shape[2])
         assert self.label.shards is not None
         self.shard_size: int = self.label.shards[0]
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The names of the arrays that this run has."""
+        return ARRAYS if self.origin is None else (*ARRAYS, ORIGIN)
 
     def shard_rows(self, shard: int) -> slice:
         """The sample numbers of a shard."""
@@ -126,7 +140,10 @@ class Store:
         self.photo[rows] = arrays.photo
         self.label[rows] = arrays.label
         self.instance[rows] = arrays.instance
-        for name in ARRAYS:
+        if self.origin is not None:
+            assert arrays.origin is not None
+            self.origin[rows] = arrays.origin
+        for name in self.arrays:
             file = shard_file(self.path, name, shard)
             make_durable(file)
             make_durable(file.parent)
