@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.cutout import Cutout, cut_out
+from pipeline.donors import DonorBank
 from pipeline.errors import DatasetError
 from pipeline.fit import FitMode, fit
 from pipeline.manifest import Record
+from pipeline.operations import Donors
 from pipeline.plan import PlanRow
 from pipeline.recompose import InstanceRecord, Recomposed, recompose
 from pipeline.scene import Scene
@@ -105,21 +106,28 @@ def photo_reader(
     return SceneReader(source, taxonomy, size=size, mode=mode, photo=True, cache_bytes=0)
 
 
-def compose_sample(row: PlanRow, read: SceneReader, taxonomy: Taxonomy) -> Recomposed:
+def donor_photo_reader(bank: DonorBank) -> SceneReader:
+    """A reader of the scenes that a bank's donors come from, with their photos.
+
+    Raises:
+        DatasetError: The bank's dataset is no longer where it was.
+    """
+    return photo_reader(bank.open_source(), bank.taxonomy, size=bank.info.size, mode=bank.info.fit)
+
+
+def compose_sample(
+    row: PlanRow, read: SceneReader, donors: Donors, taxonomy: Taxonomy
+) -> Recomposed:
     """Apply the program of a sample to its scene.
 
     Raises:
-        DatasetError: A file of the scene, or of a donor, cannot be used.
+        DatasetError: A file of the scene cannot be used, or a donor's scene is unknown.
     """
-
-    def donors(name: str, instance: int) -> Cutout:
-        return cut_out(read(name).instance, instance)
-
     return recompose(row.parsed_program(), read(row.scene), donors, taxonomy=taxonomy)
 
 
 def compose_shard(
-    shard: int, rows: Sequence[PlanRow], read: SceneReader, taxonomy: Taxonomy
+    shard: int, rows: Sequence[PlanRow], read: SceneReader, donors: Donors, taxonomy: Taxonomy
 ) -> ComposedShard:
     """Compose the samples of a shard; one that fails is recorded, and its neighbours go on."""
     height, width = read.size
@@ -137,7 +145,7 @@ def compose_shard(
         records.append(record)
         start, read_before = perf_counter(), read.seconds
         try:
-            result = compose_sample(row, read, taxonomy)
+            result = compose_sample(row, read, donors, taxonomy)
         except DatasetError as error:
             record.fail("read", str(error))
         except Exception as error:  # noqa: BLE001 - whatever a sample breaks is recorded with it

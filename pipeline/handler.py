@@ -74,6 +74,7 @@ class GeneratorHandler(ModelHandler[ComposedShard, RenderedShard, LoadedGenerato
         batch_pixels: Largest batch in pixels; at least one photo is rendered at a time.
         style: How objects look; None for a generator that reads no features.
         photos: Reads scenes with photos; only needed by a style that reads photos.
+        donor_photos: The same for the scenes of donors, if those are of another dataset.
         devices: Finds the devices of a request; tests put made-up ones here.
     """
 
@@ -87,6 +88,7 @@ class GeneratorHandler(ModelHandler[ComposedShard, RenderedShard, LoadedGenerato
         batch_pixels: int,
         style: Style | None = None,
         photos: SceneReader | None = None,
+        donor_photos: SceneReader | None = None,
         devices: Callable[[str], list[str]] = candidate_devices,
     ) -> None:
         super().__init__()
@@ -97,6 +99,7 @@ class GeneratorHandler(ModelHandler[ComposedShard, RenderedShard, LoadedGenerato
         self._batch_pixels = batch_pixels
         self._style = style
         self._photos = photos
+        self._donor_photos = donor_photos
         self._devices = devices
 
     def load_model(self) -> LoadedGenerator:
@@ -107,7 +110,13 @@ class GeneratorHandler(ModelHandler[ComposedShard, RenderedShard, LoadedGenerato
         network = load_generator(self._checkpoint, device=lease.device, dtype=dtype)
         stylist = None
         if self._style is not None:
-            stylist = Stylist(self._style, self._checkpoint, read=self._photos, device=lease.device)
+            stylist = Stylist(
+                self._style,
+                self._checkpoint,
+                read=self._photos,
+                read_donors=self._donor_photos,
+                device=lease.device,
+            )
         model = LoadedGenerator(
             network, self._num_classes, network.config.instance_edges, lease, dtype, stylist
         )

@@ -12,6 +12,7 @@ from apache_beam.ml.inference.base import RunInference
 
 from hdmodel.allocator import tune_allocator
 from pipeline.compose import ComposedShard, SceneReader, compose_shard, photo_reader
+from pipeline.donors import DonorBank
 from pipeline.fit import FitMode
 from pipeline.handler import NAMESPACE, GeneratorHandler, RenderedShard
 from pipeline.manifest import FAILED, commit_manifest, digest
@@ -40,6 +41,8 @@ class JobSpec:
     dtype: str
     batch_pixels: int
     style: Style | None = None
+    donor_photos: SceneReader | None = None
+    """Reads the photos of donors that come from another dataset."""
     accelerator: str | None = None
 
     def handler(self) -> GeneratorHandler:
@@ -55,6 +58,7 @@ class JobSpec:
             batch_pixels=self.batch_pixels,
             style=self.style,
             photos=photos,
+            donor_photos=self.donor_photos,
         )
 
 
@@ -93,15 +97,16 @@ class ComposeShard(beam.DoFn):
         self._spec = spec
 
     def setup(self) -> None:
-        """Prepare the process and its scene reader."""
+        """Prepare the process, its scene reader and its donors."""
         tune_allocator()
         spec = self._spec
         self._read = SceneReader(spec.source, spec.taxonomy, size=spec.size, mode=spec.fit)
+        self._donors = DonorBank.open(spec.out.donors)
 
     def process(self, shard: int) -> Iterator[ComposedShard]:
         """Compose one shard."""
         rows = read_shard_plan(self._spec.out.plan, shard)
-        composed = compose_shard(shard, rows, self._read, self._spec.taxonomy)
+        composed = compose_shard(shard, rows, self._read, self._donors.cutout, self._spec.taxonomy)
         for kind in ("read", "compose"):
             failed = sum(record.error_kind == kind for record in composed.records)
             Metrics.counter(NAMESPACE, f"samples_failed_{kind}").inc(failed)

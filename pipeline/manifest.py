@@ -32,6 +32,7 @@ INSTANCE_TYPE = pa.struct(
         ("origin", pa.string()),
         ("donor", pa.string()),
         ("donor_instance", pa.int32()),
+        ("source_instance", pa.int32()),
         ("style", pa.string()),
     ]
 )

@@ -18,10 +18,10 @@ from pipeline.errors import OutputError
 from pipeline.lock import LOCK
 from pipeline.taxonomy import Taxonomy
 
-OWN_ENTRIES = ("config.yaml", "plan.parquet", "taxonomy.yaml", "data.zarr", "manifest")
+OWN_ENTRIES = ("config.yaml", "plan.parquet", "taxonomy.yaml", "donors", "data.zarr", "manifest")
 
 _TEMPORARY = re.compile(
-    r"\.(config\.yaml|taxonomy\.yaml|plan\.parquet|shard-\d+\.parquet)\.[0-9a-f]{32}\.tmp"
+    r"\.(config\.yaml|taxonomy\.yaml|plan\.parquet|donors|shard-\d+\.parquet)\.[0-9a-f]{32}\.tmp"
 )
 
 
@@ -45,6 +45,11 @@ class OutputFolder:
     def taxonomy(self) -> Path:
         """The taxonomy that gives the ids their meaning."""
         return self.root / "taxonomy.yaml"
+
+    @property
+    def donors(self) -> Path:
+        """The donor bank whose objects are pasted."""
+        return self.root / "donors"
 
     @property
     def data(self) -> Path:
@@ -165,11 +170,7 @@ class OutputFolder:
     def clear(self) -> None:
         """Delete what a job left here, the config record first, and nothing else."""
         for name in OWN_ENTRIES:
-            path = self.root / name
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            _delete(self.root / name)
 
     def leftovers(self) -> list[Path]:
         """The temporary files of killed writers, ours and zarr's, sorted."""
@@ -186,8 +187,16 @@ class OutputFolder:
         """Delete the temporary files of killed writers and return their paths."""
         leftovers = self.leftovers()
         for path in leftovers:
-            path.unlink(missing_ok=True)
+            _delete(path)
         return leftovers
+
+
+def _delete(path: Path) -> None:
+    """Delete a file, or a folder and what it holds, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,15 +2,19 @@
 
 import logging
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hdmodel.checkpoint import generator_hash, read_checkpoint_config
 from pipeline.checkpoints import bundled_checkpoint, choose_checkpoint
 from pipeline.config import RenderConfig, fingerprint
+from pipeline.donor_writer import PackedScene, new_bank, pack_scene
+from pipeline.donors import DonorBank
 from pipeline.errors import DatasetError, OutputError
 from pipeline.fit import fit
 from pipeline.layout import SceneRecord, index_scene
@@ -26,7 +30,7 @@ from pipeline.taxonomy import Taxonomy
 
 log = logging.getLogger("hdsynth.render")
 
-ALGORITHM = 1
+ALGORITHM = 2
 """Raised when the same job would give other samples than before."""
 ORDER_STREAM = 1
 MESSAGES_SHOWN = 5
@@ -42,6 +46,8 @@ class PreparedJob:
     taxonomy: Taxonomy
     source: Source
     policy: Policy
+    bank: DonorBank | None
+    """The donor bank that the job names; None if its own scenes give the donors."""
     checkpoint: Path
     generator_hash: str
     style: Style | None
@@ -79,6 +85,7 @@ def prepare(config: RenderConfig) -> PreparedJob:
         )
     elif "initialised" in read_checkpoint_config(checkpoint).training:
         log.warning("generator: %s is untrained, its photos will be noise", checkpoint)
+    bank = _named_bank(config, taxonomy)
     names = [scene.name for scene in source.scenes]
     order = sample_generator(config.seed, 0, stream=ORDER_STREAM).permutation(len(names))
     scenes = tuple(names[position] for position in order)
@@ -88,6 +95,8 @@ def prepare(config: RenderConfig) -> PreparedJob:
         config = config.model_copy(update={"style": config.style or StyleConfig()})
         if style.reads_photos:
             check_photos(source, scenes[:samples], photos=config.dataset.photos)
+            if bank is not None:
+                check_photos(bank.open_source(), bank.index.names, photos="auto")
     generator = generator_hash(checkpoint)
     identity = {
         **config.identity(),
@@ -99,12 +108,15 @@ def prepare(config: RenderConfig) -> PreparedJob:
     }
     if style is not None:
         identity["style"] = style.identity()
+    if bank is not None:
+        identity["donors"] = bank.sha256
     return PreparedJob(
         config=config,
         out=out,
         taxonomy=taxonomy,
         source=source,
         policy=policy,
+        bank=bank,
         checkpoint=checkpoint,
         generator_hash=generator,
         style=style,
@@ -112,6 +124,15 @@ def prepare(config: RenderConfig) -> PreparedJob:
         samples=samples,
         identity=identity,
     )
+
+
+def _named_bank(config: RenderConfig, taxonomy: Taxonomy) -> DonorBank | None:
+    if config.recompose.donors is None:
+        return None
+    bank = DonorBank.open(config.recompose.donors)
+    bank.check_fits(size=config.size, taxonomy=taxonomy)
+    bank.check_masks()
+    return bank
 
 
 def _meaning(taxonomy: Taxonomy) -> str:
@@ -137,11 +158,35 @@ def index_scenes(job: PreparedJob) -> list[SceneRecord]:
     Raises:
         DatasetError: Files are unreadable or do not fit; the message names the first few.
     """
+    return _index(job, lambda _: None)
+
+
+def collect_scenes(job: PreparedJob, folder: Path) -> tuple[list[SceneRecord], DonorBank]:
+    """Index the scenes and, unless the job names a donor bank, make one of their objects.
+
+    Args:
+        job: The job.
+        folder: A new folder, for the bank if one is made.
+
+    Raises:
+        DatasetError: Files are unreadable or do not fit; the message names the first few.
+    """
+    if job.bank is not None:
+        return index_scenes(job), job.bank
+    config = job.config
+    with new_bank(
+        folder, dataset=config.dataset, size=config.size, fit=config.fit, taxonomy=job.taxonomy
+    ) as writer:
+        records = _index(job, writer.add)
+    return records, DonorBank.open(folder)
+
+
+def _index(job: PreparedJob, use: Callable[[PackedScene], None]) -> list[SceneRecord]:
     names = job.scenes[: job.samples]
     warnings: list[str] = []
     sizes: set[tuple[int, int]] = set()
 
-    def index(name: str) -> SceneRecord | str:
+    def index(name: str) -> PackedScene | str:
         try:
             reading = job.source.inspect(name, photo=False)
             warnings.extend(str(warning) for warning in reading.warnings)
@@ -150,7 +195,7 @@ def index_scenes(job: PreparedJob) -> list[SceneRecord]:
             fitted = fit(scene, job.config.size, job.config.fit, taxonomy=job.taxonomy)
         except DatasetError as error:
             return str(error)
-        return index_scene(fitted, job.taxonomy)
+        return pack_scene(index_scene(fitted, job.taxonomy), fitted.instance)
 
     records: list[SceneRecord] = []
     errors: list[str] = []
@@ -162,7 +207,8 @@ def index_scenes(job: PreparedJob) -> list[SceneRecord]:
             if isinstance(result, str):
                 errors.append(result)
             else:
-                records.append(result)
+                records.append(result.record)
+                use(result)
             advance(done)
     if errors:
         raise DatasetError(_first(errors))
@@ -210,7 +256,7 @@ def _first(messages: Sequence[str]) -> str:
 def make_plan(job: PreparedJob, records: Sequence[SceneRecord]) -> list[PlanRow]:
     """Sample the edit program of every output sample; the same for the same seed, always."""
     by_name = {record.name: record for record in records}
-    donors = DonorTable.build(records, job.policy, taxonomy=job.taxonomy)
+    donors = _donor_table(job, records)
     seed = job.config.seed
     rows = []
     for index in range(job.samples):
@@ -229,3 +275,25 @@ def make_plan(job: PreparedJob, records: Sequence[SceneRecord]) -> list[PlanRow]
             )
         )
     return rows
+
+
+def _donor_table(job: PreparedJob, records: Sequence[SceneRecord]) -> DonorTable:
+    """The donors of the job's own scenes, or those of the bank it names."""
+    table = DonorTable.build(records, job.policy, taxonomy=job.taxonomy)
+    if job.bank is None:
+        return table
+    index = job.bank.index
+    height, width = index.size
+    attached = (index.companions >= 0) & table.protected[index.companions]
+    large = index.areas >= job.policy.min_donor_area * height * width
+    chosen = index.select(index.whole & large & ~attached & ~table.protected[index.classes])
+    counts = np.bincount(chosen.classes, minlength=job.taxonomy.num_classes)
+    return replace(
+        table,
+        names=chosen.names,
+        scenes=chosen.scenes,
+        ids=chosen.ids,
+        boxes=chosen.boxes,
+        areas=chosen.areas,
+        cumulative=np.cumsum(1 / np.sqrt(counts[chosen.classes])),
+    )

@@ -15,8 +15,15 @@ from PIL import Image
 from hdmodel.checkpoint import generator_hash, read_checkpoint_config
 from hdmodel.errors import CheckpointError
 from pipeline.checkpoints import choose_checkpoint
-from pipeline.compose import SceneReader, compose_sample, instance_row, photo_reader
+from pipeline.compose import (
+    SceneReader,
+    compose_sample,
+    donor_photo_reader,
+    instance_row,
+    photo_reader,
+)
 from pipeline.config import RenderConfig
+from pipeline.donors import DonorBank
 from pipeline.errors import DatasetError, OutputError
 from pipeline.images import write_map, write_photo
 from pipeline.manifest import FAILED, Record, digest, read_manifest
@@ -81,7 +88,8 @@ class Replayer:
 
     Raises:
         OutputError: The folder is not an output of hdsynth.
-        DatasetError: The dataset is no longer where the run read it.
+        DatasetError: The dataset is no longer where the run read it, or the run's donor bank is
+            damaged.
         TaxonomyError: The dataset is itself an output, and now one with other classes.
     """
 
@@ -96,6 +104,7 @@ class Replayer:
         self._read = SceneReader(
             self._source, self.taxonomy, size=self.config.size, mode=self.config.fit
         )
+        self._bank = DonorBank.open(self.folder.donors)
 
     def source(self, scene: str) -> Scene:
         """A source scene's maps, fitted to the size of the run.
@@ -109,15 +118,25 @@ class Replayer:
         """The edited maps of a sample.
 
         Raises:
-            DatasetError: A file of the scene, or of a donor, cannot be used.
+            DatasetError: A file of the scene cannot be used.
         """
-        return compose_sample(row, self._read, self.taxonomy)
+        return compose_sample(row, self._read, self._bank.cutout, self.taxonomy)
 
     def photos(self) -> SceneReader:
         """A reader of the source scenes with their photos."""
         return photo_reader(
             self._source, self.taxonomy, size=self.config.size, mode=self.config.fit
         )
+
+    def donor_photos(self) -> SceneReader | None:
+        """The same for the scenes of donors; None if they are of the same dataset.
+
+        Raises:
+            DatasetError: The dataset of the donors is no longer where it was.
+        """
+        if self.config.recompose.donors is None:
+            return None
+        return donor_photo_reader(self._bank)
 
 
 def replay(
@@ -292,6 +311,9 @@ def _render(
         batch_pixels=settings.batch_pixels,
         style=choosing,
         photos=replayer.photos(),
+        donor_photos=(
+            replayer.donor_photos() if choosing is not None and choosing.reads_photos else None
+        ),
     )
     model = handler.load_model()
     scene = made.scene

@@ -17,9 +17,10 @@ from pipeline.errors import OutputError, RunError
 from pipeline.job import JobSpec, build
 from pipeline.lock import locked
 from pipeline.output import OutputFolder
-from pipeline.plan import PlanRow, count_shards, write_plan
-from pipeline.prepare import PreparedJob, index_scenes, make_plan, prepare
+from pipeline.plan import count_shards, write_plan
+from pipeline.prepare import Plan, PreparedJob, index_scenes, make_plan, prepare
 from pipeline.progress import progress_bar, watching
+from pipeline.quotas import quota_lines, write_reports
 from pipeline.store import ARRAYS, Store, create_store, shard_file
 from pipeline.summary import RunSummary, failed_shards, summarise
 
@@ -57,27 +58,31 @@ def render(
     resume = job.out.exists() and not overwrite
     if resume:
         job.out.check_same_job(job.identity)
-        rows = None
+        plan = None
     else:
-        rows = make_plan(job, index_scenes(job))
+        plan = make_plan(job, index_scenes(job))
+        for report in plan.quotas:
+            if report.reasons:
+                log.warning("quota: %s", "; ".join(quota_lines([report])))
     with _writing(job.out):
         job.out.root.mkdir(parents=True, exist_ok=True)
         with locked(job.out.root):
-            if rows is not None:
+            if plan is not None:
                 if job.out.exists() and not overwrite:
                     raise OutputError(f"{job.out.root}: another job was started here just now")
-                _start(job, rows)
+                _start(job, plan)
             return _finish(job, retry_failed=retry_failed, engine=engine)
 
 
-def _start(job: PreparedJob, rows: Sequence[PlanRow]) -> None:
+def _start(job: PreparedJob, plan: Plan) -> None:
     """Write all that comes before rendering; the config, last, makes the folder a run."""
     out, config = job.out, job.config
     out.clear()
     out.manifests.mkdir()
     taxonomy = yaml.safe_dump(job.taxonomy.to_plain(), sort_keys=False, default_flow_style=None)
     write_atomically(out.taxonomy, taxonomy.encode())
-    write_plan(out.plan, rows, shard_size=config.output.shard_size)
+    write_reports(out.quotas, plan.quotas)
+    write_plan(out.plan, plan.rows, shard_size=config.output.shard_size)
     create_store(
         out.data,
         samples=job.samples,

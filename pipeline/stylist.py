@@ -80,6 +80,8 @@ class Stylist:
         checkpoint: Folder with the encoder and the style bank, as far as the style needs them.
         read: Reads scenes with their photos, fitted to the size of the job; only needed by a style
             that reads photos.
+        read_donors: The same for the scenes that pasted objects come from; None if they are of the
+            same dataset.
         device: Where photos are encoded.
 
     Raises:
@@ -87,10 +89,17 @@ class Stylist:
     """
 
     def __init__(
-        self, style: Style, checkpoint: Path, *, read: SceneReader | None, device: str
+        self,
+        style: Style,
+        checkpoint: Path,
+        *,
+        read: SceneReader | None,
+        read_donors: SceneReader | None = None,
+        device: str,
     ) -> None:
         self._style = style
         self._read = read
+        self._read_donors = read_donors or read
         self._device = torch.device(device)
         self._encoder: FeatureEncoder | None = None
         if style.reads_photos:
@@ -109,13 +118,13 @@ class Stylist:
                 raise CheckpointError(
                     f"{checkpoint}: the style bank is another one than when the job was prepared"
                 )
-        self._looks: OrderedDict[str, _SceneLooks] = OrderedDict()
+        self._looks: OrderedDict[tuple[SceneReader, str], _SceneLooks] = OrderedDict()
         self._lock = threading.Lock()  # engines may share a model among threads
 
     @property
     def seconds(self) -> float:
         """Time spent reading files so far."""
-        return 0.0 if self._read is None else self._read.seconds
+        return sum(reader.seconds for reader in {self._read, self._read_donors} if reader)
 
     def dress(self, record: Record, instance: InstanceMap) -> None:
         """Choose how the objects of a sample look, and note it in its record.
@@ -148,10 +157,14 @@ class Stylist:
                 vector = self._bank.modes(class_id)[number]
                 return _row(key, class_id, "mode", vector, number=int(number))
         if self._style.mode == "source":
-            scene, there, choice = record.scene, key, "source"
+            read, scene, there, choice = self._read, record.scene, key, "source"
             if item is not None and item["origin"] == "pasted":
-                scene, there, choice = item["donor"], item["donor_instance"], "donor"
-            looks = self._looks_of(scene)
+                read, scene, choice = self._read_donors, item["donor"], "donor"
+                there = item["donor_instance"]
+            elif item is not None:
+                there = item["source_instance"]
+            assert read is not None
+            looks = self._looks_of(read, scene)
             found = looks.table.get(there)
             if found is not None:
                 return _row(key, class_id, choice, found, scene=scene)
@@ -160,14 +173,13 @@ class Stylist:
         assert self._bank is not None
         return _row(key, class_id, "mean", self._bank.mean(class_id))
 
-    def _looks_of(self, name: str) -> _SceneLooks:
+    def _looks_of(self, read: SceneReader, name: str) -> _SceneLooks:
         with self._lock:
-            if name in self._looks:
-                self._looks.move_to_end(name)
-                return self._looks[name]
-            assert self._read is not None
-            looks = self._encode(self._read(name))
-            self._looks[name] = looks
+            if (read, name) in self._looks:
+                self._looks.move_to_end((read, name))
+                return self._looks[read, name]
+            looks = self._encode(read(name))
+            self._looks[read, name] = looks
             if len(self._looks) > SCENES_KEPT:
                 self._looks.popitem(last=False)
             return looks

@@ -14,6 +14,7 @@ from hdmodel.checkpoint import generator_hash, load_generator
 from hdmodel.conditioning import condition
 from pipeline.compose import instance_row
 from pipeline.config import RenderConfig, fingerprint
+from pipeline.donor_writer import build_bank
 from pipeline.manifest import Record, commit_manifest
 from pipeline.output import OutputFolder
 from pipeline.plan import PlanRow, write_plan
@@ -81,6 +82,7 @@ def make_run(
         )
         for index in range(samples)
     ]
+    build_bank(out.donors, config.dataset, size=config.size, mode=config.fit)
     write_plan(out.plan, rows, shard_size=shard_size)
     identity = {**config.identity(), "generator_hash": generator_hash(checkpoint)}
     create_store(
