@@ -18,10 +18,14 @@ from pipeline.errors import OutputError
 from pipeline.lock import LOCK
 from pipeline.taxonomy import Taxonomy
 
-OWN_ENTRIES = ("config.yaml", "plan.parquet", "taxonomy.yaml", "donors", "data.zarr", "manifest")
+OWN_ENTRIES = (
+    "config.yaml", "plan.parquet", "quotas.json", "priors.json", "taxonomy.yaml", "donors",
+    "data.zarr", "manifest",
+)  # fmt: skip
 
 _TEMPORARY = re.compile(
-    r"\.(config\.yaml|taxonomy\.yaml|plan\.parquet|donors|shard-\d+\.parquet)\.[0-9a-f]{32}\.tmp"
+    r"\.(config\.yaml|taxonomy\.yaml|plan\.parquet|quotas\.json|priors\.json|donors"
+    r"|shard-\d+\.parquet)\.[0-9a-f]{32}\.tmp"
 )
 
 
@@ -45,6 +49,16 @@ class OutputFolder:
     def taxonomy(self) -> Path:
         """The taxonomy that gives the ids their meaning."""
         return self.root / "taxonomy.yaml"
+
+    @property
+    def quotas(self) -> Path:
+        """What the policy's quotas ask for, and what the plan comes to."""
+        return self.root / "quotas.json"
+
+    @property
+    def priors(self) -> Path:
+        """What the scenes told about places, sizes and numbers of objects."""
+        return self.root / "priors.json"
 
     @property
     def donors(self) -> Path:

@@ -13,8 +13,8 @@ import numpy as np
 from hdmodel.checkpoint import generator_hash, read_checkpoint_config
 from pipeline.checkpoints import bundled_checkpoint, choose_checkpoint
 from pipeline.config import RenderConfig, fingerprint
-from pipeline.donor_writer import PackedScene, new_bank, pack_scene
-from pipeline.donors import DonorBank
+from pipeline.donor_writer import MIN_AREA, PackedScene, new_bank, pack_scene
+from pipeline.donors import DonorBank, DonorIndex
 from pipeline.errors import DatasetError, OutputError
 from pipeline.fit import fit
 from pipeline.layout import SceneRecord, index_scene
@@ -179,6 +179,13 @@ def collect_scenes(job: PreparedJob, folder: Path) -> tuple[list[SceneRecord], D
     ) as writer:
         records = _index(job, writer.add)
     return records, DonorBank.open(folder)
+
+
+def donor_index(job: PreparedJob, records: Sequence[SceneRecord]) -> DonorIndex:
+    """The donors of the bank that the job names, or of its own scenes."""
+    if job.bank is not None:
+        return job.bank.index
+    return DonorIndex.of(records, min_area=MIN_AREA)
 
 
 def _index(job: PreparedJob, use: Callable[[PackedScene], None]) -> list[SceneRecord]:
