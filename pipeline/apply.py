@@ -183,7 +183,6 @@ def apply_program(
         )
     to.mkdir(parents=True, exist_ok=True)
     names_written = write_pictures(to, scene, made, photo, source.taxonomy)
-    Image.fromarray(made.origin).save(to / "origin.png")
     colors = source.taxonomy.colors
     for name, maps, changed in (
         ("before", scene, None),
@@ -200,7 +199,7 @@ def apply_program(
     }
     text = json.dumps(record, indent=2, ensure_ascii=False)
     (to / "record.json").write_text(text + "\n", encoding="utf-8")
-    files = [*names_written, "origin.png", "before.png", "after.png", "program.json", "record.json"]
+    files = [*names_written, "before.png", "after.png", "program.json", "record.json"]
     return Applied(
         scene=program.scene,
         to=to,

@@ -37,11 +37,13 @@ class ComposedShard:
     """Class ids [S, H, W]."""
     instance: npt.NDArray[np.int32]
     """Instance ids [S, H, W]."""
+    origin: npt.NDArray[np.uint16]
+    """Which operation put a pixel there, as in `Recomposed` [S, H, W]."""
 
     @property
     def nbytes(self) -> int:
         """Bytes of the maps."""
-        return self.label.nbytes + self.instance.nbytes
+        return self.label.nbytes + self.instance.nbytes + self.origin.nbytes
 
 
 class SceneReader:
@@ -133,6 +135,7 @@ def compose_shard(
     height, width = read.size
     label = np.zeros((len(rows), height, width), taxonomy.label_dtype)
     instance = np.zeros((len(rows), height, width), np.int32)
+    origin = np.zeros((len(rows), height, width), np.uint16)
     records = []
     for position, row in enumerate(rows):
         record = Record(
@@ -153,11 +156,12 @@ def compose_shard(
         else:
             label[position] = result.scene.label
             instance[position] = result.scene.instance
+            origin[position] = result.origin
             record.instances = [instance_row(item) for item in result.instances]
             record.events = [json.dumps(asdict(event)) for event in result.log]
         record.seconds_read = read.seconds - read_before
         record.seconds_compose = perf_counter() - start - record.seconds_read
-    return ComposedShard(shard, records, label, instance)
+    return ComposedShard(shard, records, label, instance, origin)
 
 
 def instance_row(item: InstanceRecord) -> dict[str, Any]:

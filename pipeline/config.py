@@ -59,6 +59,8 @@ class OutputConfig(Settings):
     """The output folder."""
     shard_size: int = Field(default=16, ge=1, le=4096)
     """Samples per shard: the unit of work, of failure and of commit."""
+    origin: bool = False
+    """Whether to keep which operation put each pixel there, as the array `origin`."""
 
     @field_validator("path", mode="before")
     @classmethod

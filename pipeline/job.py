@@ -128,7 +128,8 @@ class WriteShard(beam.DoFn):
         start = perf_counter()
         composed = rendered.composed
         self._store.write_shard(
-            composed.shard, ShardArrays(rendered.photo, composed.label, composed.instance)
+            composed.shard,
+            ShardArrays(rendered.photo, composed.label, composed.instance, composed.origin),
         )
         for position, record in enumerate(composed.records):
             record.label_sha256 = digest(composed.label[position])

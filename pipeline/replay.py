@@ -392,7 +392,8 @@ def write_pictures(
     write_map(str(to / "label.png"), made.scene.label)
     write_map(str(to / "source_label.png"), source.label)
     Image.fromarray(made.changed).save(to / "changed.png")
-    names = ["label.png", "source_label.png", "changed.png"]
+    Image.fromarray(made.origin).save(to / "origin.png")
+    names = ["label.png", "source_label.png", "changed.png", "origin.png"]
     if taxonomy.num_classes * INSTANCES_PER_CLASS <= MAX_PNG_VALUE:
         write_map(str(to / "instance.png"), made.scene.instance)
         names.append("instance.png")

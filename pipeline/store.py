@@ -41,7 +41,7 @@ class ShardArrays:
     instance: npt.NDArray[np.int32]
     """Instance ids in Cityscapes' encoding, int32 [S, H, W]."""
     origin: npt.NDArray[np.uint16] | None = None
-    """Which operation put a pixel there, uint16 [S, H, W]; None for a run that does not keep it."""
+    """Which operation put a pixel there, uint16 [S, H, W]; written by runs that keep it."""
 
 
 def create_store(

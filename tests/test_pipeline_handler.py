@@ -55,7 +55,9 @@ def shard(samples: int) -> ComposedShard:
     label = np.full((samples, HEIGHT, WIDTH), 7, np.uint8)
     label[:, 0, 0] = np.arange(samples)
     records = [Record(index=i, shard=0, scene="s", variant=0, program="{}") for i in range(samples)]
-    return ComposedShard(0, records, label, label.astype(np.int32))
+    return ComposedShard(
+        0, records, label, label.astype(np.int32), np.zeros(label.shape, np.uint16)
+    )
 
 
 def grey(sample: int) -> int:
@@ -136,6 +138,7 @@ def test_the_handler_renders_with_the_checkpoint(tmp_path: Path) -> None:
         [Record(index=0, shard=0, scene="s", variant=0, program="{}")],
         scene.label[None],
         scene.instance[None],
+        np.zeros((1, *scene.size), np.uint16),
     )
     [rendered] = handler.run_inference([composed], handler.load_model())
 
@@ -208,4 +211,4 @@ def test_beam_is_given_one_shard_at_a_time_without_pickling_it() -> None:
         checkpoint=Path("x"), num_classes=CLASSES, device="cpu", dtype="float32", batch_pixels=1
     )
     assert handler.batch_elements_kwargs()["max_batch_size"] == 1
-    assert handler.get_num_bytes([shard(2)]) == 2 * HEIGHT * WIDTH * (1 + 4)
+    assert handler.get_num_bytes([shard(2)]) == 2 * HEIGHT * WIDTH * (1 + 4 + 2)

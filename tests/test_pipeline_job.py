@@ -19,8 +19,9 @@ from tests.test_pipeline_run import job
 
 def shard(samples: int) -> ComposedShard:
     records = [Record(index=i, shard=0, scene="s", variant=0, program="") for i in range(samples)]
+    shape = (samples, 4, 6)
     return ComposedShard(
-        0, records, np.ones((samples, 4, 6), np.uint8), np.ones((samples, 4, 6), np.int32)
+        0, records, np.ones(shape, np.uint8), np.ones(shape, np.int32), np.ones(shape, np.uint16)
     )
 
 
@@ -28,8 +29,8 @@ def test_the_coder_knows_sizes_and_keeps_shards_whole() -> None:
     composed = shard(2)
     rendered = RenderedShard(composed, np.ones((2, 4, 6, 3), np.uint8))
     coder = ShardCoder()
-    assert coder.estimate_size(composed) == 2 * 24 * 5
-    assert coder.estimate_size(rendered) == 2 * 24 * 8
+    assert coder.estimate_size(composed) == 2 * 24 * 7
+    assert coder.estimate_size(rendered) == 2 * 24 * 10
     again = coder.decode(coder.encode(rendered))
     assert isinstance(again, RenderedShard)
     np.testing.assert_array_equal(again.photo, rendered.photo)

@@ -8,7 +8,7 @@ from pipeline.errors import OutputError
 from pipeline.store import ShardArrays, Store, create_store
 
 
-def make(path: Path, *, samples: int = 5, shard_size: int = 2) -> Store:
+def make(path: Path, *, samples: int = 5, shard_size: int = 2, origin: bool = False) -> Store:
     create_store(
         path,
         samples=samples,
@@ -16,6 +16,7 @@ def make(path: Path, *, samples: int = 5, shard_size: int = 2) -> Store:
         size=(8, 12),
         label_dtype=np.dtype(np.uint8),
         attributes={"made_by": "a test"},
+        origin=origin,
     )
     return Store(path, writable=True)
 
@@ -26,6 +27,7 @@ def arrays(samples: int, seed: int = 0) -> ShardArrays:
         photo=rng.integers(0, 256, (samples, 8, 12, 3), np.uint8),
         label=rng.integers(0, 35, (samples, 8, 12), np.uint8),
         instance=rng.integers(0, 34000, (samples, 8, 12), np.int32),
+        origin=rng.integers(0, 9, (samples, 8, 12), np.uint16),
     )
 
 
@@ -42,6 +44,18 @@ def test_plain_zarr_reads_what_was_written(tmp_path: Path) -> None:
     assert group["photo"].shards == (2, 8, 12, 3)
     assert group["photo"].chunks == (1, 8, 12, 3)
     assert group.attrs["made_by"] == "a test"
+
+
+def test_the_origin_of_pixels_is_kept_where_a_run_asks_for_it(tmp_path: Path) -> None:
+    first = arrays(2, 1)
+    make(tmp_path / "without.zarr").write_shard(0, first)
+    store = make(tmp_path / "with.zarr", origin=True)
+    store.write_shard(0, first)
+    assert store.arrays == ("photo", "label", "instance", "origin")
+    np.testing.assert_array_equal(
+        zarr.open_group(tmp_path / "with.zarr", mode="r")["origin"][:2], first.origin
+    )
+    assert "origin" not in zarr.open_group(tmp_path / "without.zarr", mode="r")
 
 
 def test_a_shard_is_one_file_per_array_even_if_all_zero(tmp_path: Path) -> None:
