@@ -28,6 +28,7 @@ COMMANDS = {
     "import-pix2pixhd": "hdsynth.commands.import_pix2pixhd:import_pix2pixhd",
     "import-vgg": "hdsynth.commands.import_vgg:import_vgg",
     "train": "hdsynth.commands.train:train",
+    "donors": "hdsynth.commands.donors:donors",
     "styles": "hdsynth.commands.styles:styles",
     "configs": "hdsynth.commands.configs:configs",
 }
