@@ -46,14 +46,14 @@ class OutputFolder:
         return self.root / "plan.parquet"
 
     @property
-    def taxonomy(self) -> Path:
-        """The taxonomy that gives the ids their meaning."""
-        return self.root / "taxonomy.yaml"
-
-    @property
     def quotas(self) -> Path:
         """What the policy's quotas ask for, and what the plan comes to."""
         return self.root / "quotas.json"
+
+    @property
+    def taxonomy(self) -> Path:
+        """The taxonomy that gives the ids their meaning."""
+        return self.root / "taxonomy.yaml"
 
     @property
     def priors(self) -> Path:
