@@ -10,7 +10,8 @@ from pipeline.compose import CACHE_BYTES
 from pipeline.config import RenderConfig, photos_per_batch
 from pipeline.devices import candidate_devices
 from pipeline.prepare import PreparedJob, index_scenes, make_plan, prepare
-from pipeline.program import Paste
+from pipeline.program import Paste, Replace
+from pipeline.quotas import QuotaReport, quota_lines
 from pipeline.scene import INSTANCES_PER_CLASS
 
 GIB = 2**30
@@ -46,9 +47,11 @@ class Forecast:
     edits: dict[str, int]
     """Operations over all samples, by name."""
     pasted: dict[str, int]
-    """Pasted objects by class."""
+    """Objects of other scenes, pasted or in place of others, by class."""
     unedited: int
     """Samples whose program has no operation."""
+    quotas: list[QuotaReport]
+    """What the policy's quotas ask for, and what the plan comes to."""
     disk_bytes: int
     """Pixels before compression; label and instance maps shrink to little, photos to about half."""
     memory_bytes: int
@@ -56,7 +59,7 @@ class Forecast:
 
     def to_plain(self) -> dict[str, Any]:
         """The forecast as JSON-compatible data."""
-        return asdict(self)
+        return asdict(self) | {"quotas": [report.to_plain() for report in self.quotas]}
 
     def text(self) -> str:
         """The forecast for people."""
@@ -79,6 +82,8 @@ class Forecast:
             ("disk", f"{self.disk_bytes / GIB:.2f} GiB before compression"),
             ("memory", f"about {self.memory_bytes / GIB:.1f} GiB over all workers (estimate)"),
         ]
+        for place, text in enumerate(quota_lines(self.quotas)):
+            lines.append(("quotas" if place == 0 else "", text))
         return "\n".join(f"{name:<10} {text}" for name, text in lines)
 
     def _looks(self) -> str:
@@ -107,16 +112,16 @@ def forecast(config: RenderConfig) -> Forecast:
         job.out.check_same_job(job.identity)
         state = f"resumes, {len(job.out.committed())} shards are committed"
     records = index_scenes(job)
-    rows = make_plan(job, records)
+    plan = make_plan(job, records)
     edits: Counter[str] = Counter()
     pasted: Counter[str] = Counter()
     unedited = 0
-    for row in rows:
+    for row in plan.rows:
         program = row.parsed_program()
         unedited += not program.operations
         for operation in program.operations:
             edits[operation.op] += 1
-            if isinstance(operation, Paste):
+            if isinstance(operation, Paste | Replace):
                 class_id = operation.donor_instance // INSTANCES_PER_CLASS
                 pasted[job.taxonomy.classes[class_id].name] += 1
     return Forecast(
@@ -136,6 +141,7 @@ def forecast(config: RenderConfig) -> Forecast:
         edits=dict(edits),
         pasted=dict(pasted),
         unedited=unedited,
+        quotas=plan.quotas,
         disk_bytes=job.samples * _sample_bytes(job),
         memory_bytes=_memory(job),
     )

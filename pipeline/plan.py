@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 
 from hdmodel.atomic import write_atomically
 from pipeline.errors import OutputError
+from pipeline.priors import Priors
 from pipeline.program import Program
+from pipeline.quotas import QuotaReport
 
 SCHEMA = pa.schema(
     [
@@ -41,6 +43,17 @@ class PlanRow:
     def parsed_program(self) -> Program:
         """The edit program."""
         return Program.model_validate_json(self.program)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will be done to every sample, and what that comes to."""
+
+    rows: list[PlanRow]
+    """By sample."""
+    quotas: list[QuotaReport]
+    priors: Priors
+    """By which objects were placed."""
 
 
 def assign_scene(index: int, scenes: Sequence[str]) -> tuple[str, int]:

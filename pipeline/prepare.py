@@ -4,11 +4,9 @@ import logging
 import os
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from hdmodel.checkpoint import generator_hash, read_checkpoint_config
 from pipeline.checkpoints import bundled_checkpoint, choose_checkpoint
@@ -19,11 +17,13 @@ from pipeline.errors import DatasetError, OutputError
 from pipeline.fit import fit
 from pipeline.layout import SceneRecord, index_scene
 from pipeline.output import OutputFolder
-from pipeline.plan import PlanRow, assign_scene
+from pipeline.plan import Plan, PlanRow, assign_scene
+from pipeline.planner import plan_programs
 from pipeline.policy import Policy
+from pipeline.priors import Priors
 from pipeline.progress import progress_bar
 from pipeline.rng import sample_generator
-from pipeline.sampling import DonorTable, sample_program
+from pipeline.sampling import make_sampler
 from pipeline.sources import Source, open_source
 from pipeline.style import Style, StyleConfig, check_photos, choose_style
 from pipeline.taxonomy import Taxonomy
@@ -77,6 +77,7 @@ def prepare(config: RenderConfig) -> PreparedJob:
     taxonomy = source.taxonomy
     asked = config.recompose.policy
     policy = asked if isinstance(asked, Policy) else Policy.load(asked)
+    policy.check(taxonomy)
     checkpoint = choose_checkpoint(config.generator.checkpoint, taxonomy)
     if checkpoint == bundled_checkpoint():
         log.info(
@@ -260,47 +261,36 @@ def _first(messages: Sequence[str]) -> str:
     return shown + (f"\n  and {more} more files" if more > 0 else "")
 
 
-def make_plan(job: PreparedJob, records: Sequence[SceneRecord]) -> list[PlanRow]:
+def make_plan(job: PreparedJob, records: Sequence[SceneRecord]) -> Plan:
     """Sample the edit program of every output sample; the same for the same seed, always."""
-    by_name = {record.name: record for record in records}
-    donors = _donor_table(job, records)
-    seed = job.config.seed
-    rows = []
-    for index in range(job.samples):
-        scene, variant = assign_scene(index, job.scenes)
-        program = sample_program(
-            job.policy, by_name[scene], donors, rng=sample_generator(seed, index)
+    priors = Priors.fit(records, job.taxonomy)
+    sampler = make_sampler(
+        job.policy,
+        records,
+        donors=donor_index(job, records),
+        priors=priors,
+        taxonomy=job.taxonomy,
+    )
+    with progress_bar("planning edits", job.samples) as advance:
+        planned = plan_programs(
+            sampler,
+            {record.name: record for record in records},
+            job.scenes,
+            samples=job.samples,
+            seed=job.config.seed,
+            progress=advance,
         )
+    rows = []
+    for index, program in enumerate(planned.programs):
+        scene, variant = assign_scene(index, job.scenes)
         rows.append(
             PlanRow(
                 index=index,
                 shard=index // job.config.output.shard_size,
                 scene=scene,
                 variant=variant,
-                seed=seed,
+                seed=job.config.seed,
                 program=program.model_dump_json(),
             )
         )
-    return rows
-
-
-def _donor_table(job: PreparedJob, records: Sequence[SceneRecord]) -> DonorTable:
-    """The donors of the job's own scenes, or those of the bank it names."""
-    table = DonorTable.build(records, job.policy, taxonomy=job.taxonomy)
-    if job.bank is None:
-        return table
-    index = job.bank.index
-    height, width = index.size
-    attached = (index.companions >= 0) & table.protected[index.companions]
-    large = index.areas >= job.policy.min_donor_area * height * width
-    chosen = index.select(index.whole & large & ~attached & ~table.protected[index.classes])
-    counts = np.bincount(chosen.classes, minlength=job.taxonomy.num_classes)
-    return replace(
-        table,
-        names=chosen.names,
-        scenes=chosen.scenes,
-        ids=chosen.ids,
-        boxes=chosen.boxes,
-        areas=chosen.areas,
-        cumulative=np.cumsum(1 / np.sqrt(counts[chosen.classes])),
-    )
+    return Plan(rows, planned.quotas, priors)

@@ -4,24 +4,28 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import yaml
 
 from hdmodel.atomic import write_atomically
 from hdmodel.checkpoint import load_encoder, load_generator
+from pipeline.compose import SceneReader, donor_photo_reader
 from pipeline.config import RenderConfig, fingerprint
 from pipeline.devices import candidate_devices
+from pipeline.donors import DonorBank
 from pipeline.engine import Engine
 from pipeline.errors import OutputError, RunError
 from pipeline.job import JobSpec, build
 from pipeline.lock import locked
 from pipeline.output import OutputFolder
-from pipeline.plan import count_shards, write_plan
-from pipeline.prepare import Plan, PreparedJob, index_scenes, make_plan, prepare
+from pipeline.plan import Plan, count_shards, write_plan
+from pipeline.prepare import PreparedJob, collect_scenes, make_plan, prepare
 from pipeline.progress import progress_bar, watching
 from pipeline.quotas import quota_lines, write_reports
-from pipeline.store import ARRAYS, Store, create_store, shard_file
+from pipeline.store import Store, create_store, shard_file
 from pipeline.summary import RunSummary, failed_shards, summarise
 
 log = logging.getLogger("hdsynth.render")
@@ -58,30 +62,39 @@ def render(
     resume = job.out.exists() and not overwrite
     if resume:
         job.out.check_same_job(job.identity)
-        plan = None
-    else:
-        plan = make_plan(job, index_scenes(job))
+        with _writing(job.out), _claimed(job.out):
+            return _finish(job, retry_failed=retry_failed, engine=engine)
+    with TemporaryDirectory(prefix="hdsynth-") as scratch:
+        records, bank = collect_scenes(job, Path(scratch) / "donors")
+        plan = make_plan(job, records)
         for report in plan.quotas:
             if report.reasons:
                 log.warning("quota: %s", "; ".join(quota_lines([report])))
-    with _writing(job.out):
-        job.out.root.mkdir(parents=True, exist_ok=True)
-        with locked(job.out.root):
-            if plan is not None:
-                if job.out.exists() and not overwrite:
-                    raise OutputError(f"{job.out.root}: another job was started here just now")
-                _start(job, plan)
+        with _writing(job.out), _claimed(job.out):
+            if job.out.exists() and not overwrite:
+                raise OutputError(f"{job.out.root}: another job was started here just now")
+            _start(job, plan, bank)
             return _finish(job, retry_failed=retry_failed, engine=engine)
 
 
-def _start(job: PreparedJob, plan: Plan) -> None:
+@contextmanager
+def _claimed(out: OutputFolder) -> Iterator[None]:
+    """Make the folder and keep other jobs out of it."""
+    out.root.mkdir(parents=True, exist_ok=True)
+    with locked(out.root):
+        yield
+
+
+def _start(job: PreparedJob, plan: Plan, bank: DonorBank) -> None:
     """Write all that comes before rendering; the config, last, makes the folder a run."""
     out, config = job.out, job.config
     out.clear()
     out.manifests.mkdir()
     taxonomy = yaml.safe_dump(job.taxonomy.to_plain(), sort_keys=False, default_flow_style=None)
     write_atomically(out.taxonomy, taxonomy.encode())
+    bank.copy_to(out.donors)
     write_reports(out.quotas, plan.quotas)
+    plan.priors.save(out.priors)
     write_plan(out.plan, plan.rows, shard_size=config.output.shard_size)
     create_store(
         out.data,
@@ -95,6 +108,7 @@ def _start(job: PreparedJob, plan: Plan) -> None:
             "config_fingerprint": fingerprint(job.identity),
             "versions": versions(),
         },
+        origin=config.output.origin,
     )
     out.write_config(job.identity, config.to_plain(), versions())
 
@@ -104,10 +118,11 @@ def _finish(job: PreparedJob, *, retry_failed: bool, engine: Engine) -> RunSumma
     if leftovers := out.sweep():
         log.info("swept %d leftover files of a killed writer", len(leftovers))
     out.read_taxonomy()
-    Store(out.data)
+    DonorBank.open(out.donors).check_masks()
+    store = Store(out.data)
     out.manifests.mkdir(exist_ok=True)
     for shard in out.committed():
-        if not all(shard_file(out.data, name, shard).is_file() for name in ARRAYS):
+        if not all(shard_file(out.data, name, shard).is_file() for name in store.arrays):
             log.warning(
                 "shard %d is committed, but a file of it is lost: rendering it again", shard
             )
@@ -159,8 +174,16 @@ def job_spec(job: PreparedJob) -> JobSpec:
         dtype=config.generator.dtype,
         batch_pixels=config.generator.batch_pixels,
         style=job.style,
+        donor_photos=_donor_photos(job),
         accelerator=config.generator.accelerator,
     )
+
+
+def _donor_photos(job: PreparedJob) -> SceneReader | None:
+    """Reads the photos of donors that come from another dataset, if looks are taken from them."""
+    if job.bank is None or job.style is None or not job.style.reads_photos:
+        return None
+    return donor_photo_reader(job.bank)
 
 
 def versions() -> dict[str, str]:

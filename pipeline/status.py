@@ -5,12 +5,16 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from pipeline.errors import OutputError
 from pipeline.lock import lock_holder
 from pipeline.manifest import FAILED, read_manifest
 from pipeline.output import OutputFolder
 from pipeline.plan import count_samples, count_shards
+from pipeline.quotas import QuotaReport, Tally, read_reports, with_achieved
 from pipeline.store import Store
 from pipeline.summary import STAGES
 
@@ -71,6 +75,8 @@ class RunStatus:
     """What the edits caused, by kind: hidden, removed_small, kept_small, skipped."""
     pasted: dict[str, int] = field(default_factory=dict)
     """Pasted objects that can be seen, by class name, most frequent first."""
+    quotas: tuple[QuotaReport, ...] = ()
+    """Target, forecast and, over good samples so far, what is achieved."""
 
     @property
     def samples_committed(self) -> int:
@@ -126,7 +132,9 @@ def read_status(path: str | Path) -> RunStatus:
     if running and not out.exists():
         raise OutputError(f"{out.root}: a job is being prepared here; nothing is rendered yet")
     out.read_config()
-    shards, shard_size = count_shards(out.plan), Store(out.data).shard_size
+    store = Store(out.data)
+    shards, shard_size = count_shards(out.plan), store.shard_size
+    quotas, tallies = read_reports(out.quotas), list[Tally]()
     committed = [shard for shard in out.committed() if shard < shards]
     ok = 0
     failed: Counter[str] = Counter()
@@ -156,6 +164,8 @@ def read_status(path: str | Path) -> RunStatus:
                     continue  # its program was never applied
             else:
                 ok += 1
+                if quotas:
+                    tallies.append(_tally(row["instances"], store.size))
             operations = [operation["op"] for operation in json.loads(row["program"])["operations"]]
             planned.update(operations)
             for text in row["events"]:
@@ -183,6 +193,17 @@ def read_status(path: str | Path) -> RunStatus:
         ),
         events=dict(sorted(events.items())),
         pasted=dict(pasted.most_common()),
+        quotas=tuple(with_achieved(quotas, tallies)),
+    )
+
+
+def _tally(instances: list[dict[str, Any]], size: tuple[int, int]) -> Tally:
+    """The objects that the record of a sample lists."""
+    return Tally(
+        classes=np.array([i["class_id"] for i in instances], np.int64),
+        visible=np.array([i["visible_fraction"] for i in instances], np.float64),
+        areas=np.array([i["area"] for i in instances], np.float64),
+        pixels=size[0] * size[1],
     )
 
 

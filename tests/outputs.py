@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from pipeline.manifest import Record, commit_manifest
 from pipeline.output import OutputFolder
 from pipeline.plan import PlanRow, write_plan
 from pipeline.program import Drop, MirrorScene, Move, Operation, Paste, Program
+from pipeline.quotas import QuotaReport, write_reports
 from pipeline.recompose import donors_from, recompose
 from pipeline.sources import open_source
 from pipeline.store import ShardArrays, Store, create_store
@@ -49,11 +50,12 @@ def make_run(
     shard_size: int = 2,
     failed: Mapping[int, str] | None = None,
     uncommitted: Collection[int] = (),
+    quotas: Sequence[QuotaReport] = (),
 ) -> OutputFolder:
     """A dataset `world`, a checkpoint `generator` and the output `out` of a run over them.
 
     `failed` maps sample numbers to the stage that failed; shards in `uncommitted` have no pixels
-    and no manifest.
+    and no manifest. `quotas` is what its plan is said to come to.
     """
     failed = failed or {}
     world = write_cityscapes(root / "world", scenes=SCENES, height=HEIGHT, width=WIDTH)
@@ -83,6 +85,7 @@ def make_run(
         for index in range(samples)
     ]
     build_bank(out.donors, config.dataset, size=config.size, mode=config.fit)
+    write_reports(out.quotas, quotas)
     write_plan(out.plan, rows, shard_size=shard_size)
     identity = {**config.identity(), "generator_hash": generator_hash(checkpoint)}
     create_store(

@@ -137,6 +137,7 @@ def status_to_plain(status: "RunStatus") -> dict[str, Any]:
 
     return asdict(status) | {
         "out": str(status.out),
+        "quotas": [report.to_plain() for report in status.quotas],
         "complete": status.complete,
         "samples_committed": status.samples_committed,
         "photos_per_worker_second": status.photos_per_worker_second,
@@ -172,6 +173,8 @@ def replay_to_plain(report: "ReplayReport") -> dict[str, Any]:
 
 def show_status(status: "RunStatus") -> None:
     """Print a status for people."""
+    from pipeline.quotas import quota_lines
+
     failed = sum(status.samples_failed.values())
     _title(str(status.out))
     rows = [
@@ -211,6 +214,8 @@ def show_status(status: "RunStatus") -> None:
     if status.pasted:
         classes = ", ".join(f"{name} {count:,}" for name, count in status.pasted.items())
         rows.append(("pasted", classes))
+    for place, line in enumerate(quota_lines(status.quotas)):
+        rows.append(("quotas" if place == 0 else "", line))
     _rows(rows)
     if status.errors:
         click.echo(f"\nfirst errors of {failed:,}:")

@@ -90,7 +90,11 @@ def job_options(command: Callable[..., None]) -> Callable[..., None]:
             "from, a random mode of its style bank each, or the mean of their class. "
             "--set style.fixed.car=3 sets the mode of a class.",
         ),
-        click.option("--policy", metavar="P", help="Edits to make: light, none, or a policy file."),
+        click.option(
+            "--policy",
+            metavar="P",
+            help="Edits to make: light, none, a policy file, or another of hdsynth configs policies.",
+        ),
         click.option("--samples", metavar="N", type=int, help="How many samples to make."),
         click.option("--size", metavar="HxW", type=SIZE, help="Height x width of the samples."),
         click.option(

@@ -1,0 +1,386 @@
+"""Edits of the objects of one sample: demands first, then free ones, judged from its record."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.layout import GRID, SceneRecord
+from pipeline.program import ChangeClass, CropZoom, Drop, Flip, Jitter, Operation
+from pipeline.quotas import MANY, Tally
+from pipeline.rules import Rules
+
+TRIES = 2
+"""How often a demand is tried again in the same sample."""
+
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """A demand for objects that nearer ones hide in part."""
+
+    class_id: int
+    count: int
+    part: tuple[float, float]
+    """Least and greatest hidden part, 0..1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What one sample must hold, by class id."""
+
+    bounds: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    """Fewest and most objects."""
+    extra: Mapping[int, int] = field(default_factory=dict)
+    """Objects beside those of the source; below 0, so many are taken out."""
+    hidden: tuple[Hidden, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A demand that a sample could not meet."""
+
+    class_id: int
+    reason: str
+
+
+class ObjectEdits:
+    """The edits of the objects of one sample, and what planning assumes they come to.
+
+    Args:
+        rules: What the edits go by.
+        record: The scene as it is before them.
+        rng: The sample's own generator.
+        demands: What the sample must hold.
+        window: What it will show of the scene; all if None.
+        mirrored: Whether the program mirrors the scene, and so the record is.
+        budget: Most edits.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        record: SceneRecord,
+        rng: np.random.Generator,
+        demands: Demands,
+        window: CropZoom | None,
+        *,
+        mirrored: bool,
+        budget: int,
+    ) -> None:
+        self.rules, self.record, self.rng, self.demands = rules, record, rng, demands
+        self.window, self.budget = window, budget
+        self.stage = rules.placer.stage(record, mirrored=mirrored)
+        self.operations: list[Operation] = []
+        self.failures: list[Failure] = []
+        constraints = rules.policy.constraints
+        share = record.areas / (record.size[0] * record.size[1])
+        free = ~record.attached_to(rules.protected)
+        self.removable = free & (share <= constraints.max_drop_area)
+        # Without the object before them, those behind would show the shape it cut out of them.
+        self.editable = (
+            free
+            & ~record.occluding
+            & (share >= constraints.min_edit_area)
+            & (share <= constraints.max_drop_area)
+        )
+        self.whole = self.stage.whole
+        self.areas = record.areas.astype(np.float64)
+        self.fresh = np.zeros(len(record.ids), np.bool_)
+        """Which objects an edit put where they are."""
+        cells = np.bincount(record.grid.ravel(), minlength=rules.taxonomy.num_classes)
+        self._stuff = cells / (GRID[0] * GRID[1])
+        self._tally: Tally | None = None
+        """What the edits so far come to; None after each."""
+
+    @property
+    def edits(self) -> int:
+        """Edits made so far."""
+        return len(self.operations)
+
+    def tally(self) -> Tally:
+        """What the sample would hold, judged by boxes."""
+        if self._tally is None:
+            self._tally = self._add_up()
+        return self._tally
+
+    def _add_up(self) -> Tally:
+        stage, constraints = self.stage, self.rules.policy.constraints
+        height, width = self.record.size
+        boxes, classes = stage.boxes.astype(np.float64), stage.class_ids
+        present = stage.present.copy()
+        areas, visible = self.areas.copy(), np.ones(len(boxes))
+        if self.fresh.any():
+            visible = 1 - _hidden(boxes, areas, present, self.fresh)
+            areas *= visible
+            present &= visible >= constraints.min_visible_fraction
+            present &= (visible == 1) | (areas >= constraints.min_visible_area * height * width)
+        if (window := self.window) is not None:
+            inside = _inside(boxes, window)
+            present &= inside > 0
+            areas *= inside * (height * width) / (window.height * window.width)
+        return Tally(
+            classes=classes[present],
+            visible=visible[present],
+            areas=areas[present],
+            pixels=height * width,
+            stuff=self._stuff,
+        )
+
+    def meet(self) -> None:
+        """Meet the demands, as far as can be."""
+        demands = self.demands
+        wanted = {class_id: (low, high) for class_id, (low, high) in demands.bounds.items()}
+        for class_id, extra in demands.extra.items():
+            low, high = wanted.get(class_id, (0, MANY))
+            count = min(max(self._count(class_id) + extra, low), high)
+            wanted[class_id] = (count, count)
+        for class_id, (_, high) in wanted.items():
+            self._reduce(class_id, high)
+        for hidden in demands.hidden:
+            self._hide(hidden, wanted.get(hidden.class_id, (0, MANY))[1])
+        for class_id, (low, _) in wanted.items():
+            self._raise(class_id, low)
+
+    def _count(self, class_id: int) -> int:
+        return self.tally().count(class_id)
+
+    def _reduce(self, class_id: int, most: int) -> None:
+        surplus = self._count(class_id) - most
+        while surplus > 0:
+            own = self.stage.present[: len(self.record.ids)] & (self.record.classes == class_id)
+            able = np.flatnonzero(own & self.removable)
+            if not len(able):
+                return self._fail(class_id, "the rest are too large to take out, or protected")
+            if self.edits >= self.budget:
+                return self._fail(class_id, "max_edits reached")
+            plain = able[self.editable[able]]
+            self._drop(int(self.rng.choice(plain if len(plain) else able)))
+            surplus -= 1
+        return None
+
+    def _raise(self, class_id: int, fewest: int) -> None:
+        failed = 0
+        while failed < TRIES and (count := self._count(class_id)) < fewest:
+            if self.edits >= self.budget:
+                return self._fail(class_id, "max_edits reached")
+            if not self.rules.donor_odds[class_id]:
+                return self._fail(class_id, "no donors")
+            self._paste(class_id)
+            failed += self._count(class_id) <= count
+        if failed == TRIES:
+            self._fail(class_id, "no place found")
+        return None
+
+    def _hide(self, hidden: Hidden, most: int) -> None:
+        low, high = hidden.part
+        for _ in range(TRIES * hidden.count):
+            tally = self.tally()
+            part = 1 - tally.visible[tally.classes == hidden.class_id]
+            if np.count_nonzero((part >= low) & (part <= high)) >= hidden.count:
+                return None
+            if self.edits >= self.budget:
+                return self._fail(hidden.class_id, "max_edits reached")
+            if tally.count(hidden.class_id) >= most:
+                return self._fail(hidden.class_id, "another quota allows no more of them")
+            if not self.rules.donor_odds[hidden.class_id]:
+                return self._fail(hidden.class_id, "no donors")
+            if not self._paste(hidden.class_id, occluded=hidden.part):
+                break
+        return self._fail(hidden.class_id, "no place found behind others")
+
+    def _fail(self, class_id: int, reason: str) -> None:
+        self.failures.append(Failure(class_id, reason))
+
+    def edit_freely(self, kind: str) -> None:
+        """Make one edit of a kind, if there is a believable one."""
+        if kind == "paste":
+            odds = np.where(self.rules.allowed[kind], self.rules.donor_odds, 0.0)
+            for class_id in self.rules.counted | self.demands.bounds.keys():
+                if odds[class_id] and not self._may_gain(class_id):
+                    odds[class_id] = 0.0
+            if odds.any():
+                total = np.cumsum(odds)
+                place = np.searchsorted(total, self.rng.random() * total[-1], side="right")
+                self._paste(int(place))
+            return
+        count = len(self.record.ids)
+        able = self.editable & self.stage.present[:count]
+        able &= self.rules.allowed[kind][self.record.classes]
+        if kind in ("move", "rescale", "flip", "duplicate"):
+            able &= self.whole
+        elif kind == "replace":
+            able &= ~self.record.truncated
+        able &= self._possible(kind)
+        choices = np.flatnonzero(able)
+        if not len(choices):
+            return
+        index = int(choices[int(self.rng.random() * len(choices))])
+        if EDITS[kind](self, index):
+            self.editable[index] = self.removable[index] = False
+
+    def _possible(self, kind: str) -> Flags:
+        """Which objects may be edited without breaking a bound or a count [n]."""
+        classes = self.record.classes
+        able = np.ones(len(classes), np.bool_)
+        turns = self.rules.turns.get(kind)
+        if turns is not None:
+            able &= np.isin(classes, list(turns))
+        guarded = self.rules.counted | self.demands.bounds.keys()
+        for class_id in guarded & set(classes.tolist()):
+            if kind in ("drop", "change_class") or (kind == "replace" and turns is not None):
+                if not self._may_lose(class_id):
+                    able &= classes != class_id
+            elif kind == "duplicate" and not self._may_gain(class_id):
+                able &= classes != class_id
+        return able
+
+    def _may_gain(self, class_id: int) -> bool:
+        if class_id in self.rules.counted:
+            return False
+        bounds = self.demands.bounds.get(class_id)
+        return bounds is None or self._count(class_id) < bounds[1]
+
+    def _may_lose(self, class_id: int) -> bool:
+        if class_id in self.rules.counted:
+            return False
+        bounds = self.demands.bounds.get(class_id)
+        return bounds is None or self._count(class_id) > bounds[0]
+
+    def _made(self, operation: Operation) -> None:
+        self.operations.append(operation)
+        self._tally = None
+
+    def _drop(self, index: int) -> bool:
+        self.stage.remove(index)
+        self.editable[index] = self.removable[index] = False
+        self._made(Drop(instance=int(self.record.ids[index])))
+        return True
+
+    def _paste(self, class_id: int, *, occluded: tuple[float, float] | None = None) -> bool:
+        paste = self.rules.placer.paste(self.stage, class_id, self.rng, occluded=occluded)
+        if paste is None:
+            return False
+        self._made(paste)
+        area = self.rules.donor_areas[paste.donor, paste.donor_instance]
+        self._entered(area * paste.scale**2)
+        return True
+
+    def _entered(self, area: float) -> None:
+        """Note the object that an edit put at the end of the stage."""
+        self.areas = np.append(self.areas, area)
+        self.fresh = np.append(self.fresh, True)
+
+    def _move(self, index: int) -> bool:
+        move = self.rules.placer.move(self.stage, index, self.rng)
+        if move is None:
+            return False
+        self._made(move)
+        self.fresh[index] = True
+        return True
+
+    def _rescale(self, index: int) -> bool:
+        rescale = self.rules.placer.rescale(self.stage, index, self.rng)
+        if rescale is None:
+            return False
+        self._made(rescale)
+        self.areas[index] *= rescale.scale**2
+        self.fresh[index] = True
+        return True
+
+    def _flip(self, index: int) -> bool:
+        self._made(Flip(instance=int(self.record.ids[index])))
+        return True
+
+    def _duplicate(self, index: int) -> bool:
+        copy = self.rules.placer.duplicate(self.stage, index, self.rng)
+        if copy is None:
+            return False
+        self._made(copy)
+        self._entered(self.areas[index] * copy.scale**2)
+        return True
+
+    def _replace(self, index: int) -> bool:
+        class_id = self._turn("replace", index)
+        if class_id is None:
+            return False
+        new = self.rules.placer.replace(self.stage, index, class_id, self.rng)
+        if new is None:
+            return False
+        self._made(new)
+        self._entered(self.rules.donor_areas[new.donor, new.donor_instance] * new.scale**2)
+        return True
+
+    def _change_class(self, index: int) -> bool:
+        class_id = self._turn("change_class", index)
+        if class_id is None:
+            return False
+        self.stage.class_ids[index] = class_id
+        name = self.rules.taxonomy.classes[class_id].name
+        self._made(ChangeClass(instance=int(self.record.ids[index]), to=name))
+        return True
+
+    def _turn(self, kind: str, index: int) -> int | None:
+        """The class an object turns into."""
+        own = int(self.record.classes[index])
+        turns = self.rules.turns.get(kind)
+        others = [own] if turns is None else turns[own]
+        able = [other for other in others if other == own or self._may_gain(other)]
+        return able[int(self.rng.random() * len(able))] if able else None
+
+    def _jitter(self, index: int) -> bool:
+        edit = self.rules.policy.operations.jitter
+        assert edit is not None
+        box = self.record.boxes[index]
+        farthest = edit.amplitude * float(box[2] - box[0])
+        amplitude = round(min(farthest, 256.0) * float(self.rng.uniform(0.5, 1)), 2)
+        if amplitude < 0.5:
+            return False
+        seed = int(self.rng.integers(1 << 31))
+        instance = int(self.record.ids[index])
+        self._made(Jitter(instance=instance, amplitude=amplitude, seed=seed))
+        return True
+
+
+EDITS: dict[str, Callable[[ObjectEdits, int], bool]] = {
+    "drop": ObjectEdits._drop,
+    "move": ObjectEdits._move,
+    "rescale": ObjectEdits._rescale,
+    "flip": ObjectEdits._flip,
+    "duplicate": ObjectEdits._duplicate,
+    "replace": ObjectEdits._replace,
+    "change_class": ObjectEdits._change_class,
+    "jitter": ObjectEdits._jitter,
+}
+
+
+def _hidden(
+    boxes: npt.NDArray[np.float64], areas: npt.NDArray[np.float64], present: Flags, fresh: Flags
+) -> npt.NDArray[np.float64]:
+    """The part of each object that nearer ones hide, where an edit placed one of the two [n].
+
+    What an object covers of its box lies evenly in it, for lack of masks.
+    """
+    top, left, bottom, right = boxes.T
+    rows = np.minimum(bottom[:, None], bottom) - np.maximum(top[:, None], top)
+    columns = np.minimum(right[:, None], right) - np.maximum(left[:, None], left)
+    overlap = np.maximum(rows, 0) * np.maximum(columns, 0)
+    box_areas = np.maximum((bottom - top) * (right - left), 1)
+    fill = np.minimum(areas / box_areas, 1)
+    order = np.arange(len(boxes))
+    nearer = (bottom > bottom[:, None]) | ((bottom == bottom[:, None]) & (order > order[:, None]))
+    counts = nearer & (fresh | fresh[:, None]) & present
+    part: npt.NDArray[np.float64] = np.where(counts, overlap * fill, 0.0).sum(axis=1) / box_areas
+    return np.minimum(part, 1)
+
+
+def _inside(boxes: npt.NDArray[np.float64], window: CropZoom) -> npt.NDArray[np.float64]:
+    """The part of each box that a window shows [n]."""
+    top, left, bottom, right = boxes.T
+    rows = np.minimum(bottom, window.top + window.height) - np.maximum(top, window.top)
+    columns = np.minimum(right, window.left + window.width) - np.maximum(left, window.left)
+    shown = np.maximum(rows, 0) * np.maximum(columns, 0)
+    part: npt.NDArray[np.float64] = shown / np.maximum((bottom - top) * (right - left), 1)
+    return part

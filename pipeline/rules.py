@@ -1,0 +1,131 @@
+"""Rules: a policy in the class ids of one taxonomy, with the donors there are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.donors import DonorIndex
+from pipeline.placement import Placer
+from pipeline.policy import ObjectEdit, Policy
+from pipeline.taxonomy import Taxonomy
+
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rules:
+    """What the edits of objects go by."""
+
+    policy: Policy
+    taxonomy: Taxonomy
+    placer: Placer
+    """Finds believable places and donors."""
+    protected: Flags
+    """Classes that are not edited [num_classes]."""
+    counted: frozenset[int]
+    """Ids of the classes whose number of objects free edits leave alone: the quotas plan it."""
+    donor_odds: npt.NDArray[np.float64]
+    """Of pasting each class [num_classes]; 0 without donors."""
+    donor_areas: Mapping[tuple[str, int], int]
+    """Pixels of each donor, by scene and instance id."""
+    allowed: Mapping[str, Flags]
+    """By kind of edit, the classes it is made on [num_classes]."""
+    turns: Mapping[str, Mapping[int, list[int]]]
+    """For `replace` and `change_class`, the classes that the objects of a class may turn into;
+    without `replace`, those keep their class."""
+
+    @classmethod
+    def of(
+        cls,
+        policy: Policy,
+        *,
+        donors: DonorIndex,
+        placer: Placer,
+        taxonomy: Taxonomy,
+    ) -> Self:
+        """Prepare a policy for the scenes and donors there are.
+
+        The odds of pasting a class go with the square root of its number of donors: rare classes
+        are pasted more often than they occur.
+
+        Args:
+            policy: What to edit.
+            donors: The objects that may be pasted: those that `placer` chooses from.
+            placer: Finds believable places.
+            taxonomy: The taxonomy of the scenes.
+        """
+        protected = np.isin(taxonomy.class_names, policy.constraints.protected)
+        names = np.array(taxonomy.class_names)
+
+        def named(edit: ObjectEdit) -> Flags:
+            flags: Flags = taxonomy.is_thing & ~protected
+            return flags if edit.classes is None else flags & np.isin(names, edit.classes)
+
+        kinds = {kind: getattr(policy.operations, kind) for kind in policy.operations.weights}
+        eligible = eligible_donors(policy, donors, taxonomy=taxonomy)
+        per_class = np.bincount(donors.classes[eligible], minlength=taxonomy.num_classes)
+        columns = donors.scenes.tolist(), donors.ids.tolist(), donors.areas.tolist()
+        return cls(
+            policy=policy,
+            taxonomy=taxonomy,
+            placer=placer,
+            protected=protected,
+            counted=frozenset(
+                target.class_id
+                for quota in policy.quotas
+                for target in quota.targets(taxonomy)
+                if target.kind != "share" and not target.of_stuff
+            ),
+            donor_odds=np.sqrt(per_class),
+            donor_areas={
+                (donors.names[scene], instance): area
+                for scene, instance, area in zip(*columns, strict=True)
+            },
+            allowed={
+                kind: named(edit) for kind, edit in kinds.items() if isinstance(edit, ObjectEdit)
+            },
+            turns=_turns(policy, taxonomy),
+        )
+
+
+def eligible_donors(policy: Policy, donors: DonorIndex, *, taxonomy: Taxonomy) -> Flags:
+    """Which donors a policy lets in: large enough, and away from protected classes [n].
+
+    Args:
+        policy: With its constraints.
+        donors: The donors.
+        taxonomy: Their taxonomy.
+    """
+    protected = np.isin(taxonomy.class_names, policy.constraints.protected)
+    height, width = donors.size
+    large = donors.areas >= policy.constraints.min_donor_area * height * width
+    attached = (donors.companions >= 0) & protected[donors.companions]
+    eligible: Flags = large & ~protected[donors.classes] & ~attached & (donors.pieces == 1)
+    return eligible
+
+
+def _turns(policy: Policy, taxonomy: Taxonomy) -> dict[str, dict[int, list[int]]]:
+    """For `replace` and `change_class`: what the objects of each class may turn into, by ids.
+
+    A `replace` without such a table is left out: it keeps the class.
+    """
+    ids = {c.name: c.id for c in taxonomy.classes if c.is_thing}
+    for name in policy.constraints.protected:
+        ids.pop(name, None)
+    operations = policy.operations
+    tables = {
+        "replace": operations.replace.by if operations.replace else None,
+        "change_class": operations.change_class.to if operations.change_class else None,
+    }
+    turns: dict[str, dict[int, list[int]]] = {}
+    for kind, table in tables.items():
+        if table is not None:
+            turns[kind] = {
+                ids[name]: known
+                for name, others in table.items()
+                if name in ids and (known := [ids[other] for other in others if other in ids])
+            }
+    return turns

@@ -1,0 +1,91 @@
+"""A placer for tests of planning: objects in a row along the lower border, without overlap."""
+
+from collections.abc import Collection
+
+import numpy as np
+
+from pipeline.donors import DonorIndex
+from pipeline.layout import SceneRecord
+from pipeline.perspective import View
+from pipeline.program import Duplicate, Move, Paste, Replace, Rescale
+from pipeline.stage import Stage
+from pipeline.taxonomy import Taxonomy
+
+CITY = Taxonomy.load("cityscapes")
+SLOT = 4
+
+
+class RowPlacer:
+    """Puts copies of a class's first donor side by side, at the size of 4x4 pixels.
+
+    Args:
+        donors: The donors.
+        full: Names of the scenes in which nothing finds a place.
+    """
+
+    def __init__(self, donors: DonorIndex, *, full: Collection[str] = ()) -> None:
+        self.donors = donors
+        self.full = full
+
+    def stage(self, record: SceneRecord, *, mirrored: bool = False) -> Stage:
+        return Stage(record, CITY, View(0.0, 1.0), mirrored=mirrored)
+
+    def paste(
+        self,
+        stage: Stage,
+        class_id: int,
+        rng: np.random.Generator,
+        *,
+        occluded: tuple[float, float] | None = None,
+    ) -> Paste | None:
+        rng.random()
+        height, width = stage.record.size
+        slot = len(stage.boxes) - len(stage.record.ids)
+        found = np.flatnonzero(self.donors.classes == class_id)
+        if stage.record.name in self.full or not len(found) or (slot + 1) * SLOT > width:
+            return None
+        left, bottom = slot * SLOT, height
+        if occluded is not None:
+            fronts = stage.boxes[stage.present]
+            if not len(fronts):
+                return None
+            front = fronts[0]
+            hidden = round(SLOT * (occluded[0] + occluded[1]) / 2)
+            left, bottom = int(front[1]) - SLOT + hidden, int(front[2]) - 1
+        stage.add((bottom - SLOT, left, bottom, left + SLOT), class_id)
+        donor = found[0]
+        return Paste(
+            donor=self.donors.names[self.donors.scenes[donor]],
+            donor_instance=int(self.donors.ids[donor]),
+            row=bottom - 1,
+            column=left,
+            scale=SLOT / float(np.sqrt(self.donors.areas[donor])),
+        )
+
+    def move(self, stage: Stage, index: int, rng: np.random.Generator) -> Move | None:
+        return Move(instance=int(stage.record.ids[index]), rows=0, columns=1)
+
+    def rescale(self, stage: Stage, index: int, rng: np.random.Generator) -> Rescale | None:
+        box = stage.boxes[index]
+        instance = int(stage.record.ids[index])
+        return Rescale(instance=instance, row=int(box[2]) - 1, column=int(box[1]), scale=1.5)
+
+    def duplicate(self, stage: Stage, index: int, rng: np.random.Generator) -> Duplicate | None:
+        paste = self.paste(stage, int(stage.class_ids[index]), rng)
+        if paste is None:
+            return None
+        return Duplicate(instance=int(stage.record.ids[index]), row=paste.row, column=paste.column)
+
+    def replace(
+        self, stage: Stage, index: int, class_id: int, rng: np.random.Generator
+    ) -> Replace | None:
+        found = np.flatnonzero(self.donors.classes == class_id)
+        if not len(found):
+            return None
+        stage.remove(index)
+        stage.add(tuple(stage.boxes[index]), class_id)
+        return Replace(
+            instance=int(stage.record.ids[index]),
+            donor=self.donors.names[self.donors.scenes[found[0]]],
+            donor_instance=int(self.donors.ids[found[0]]),
+        )
