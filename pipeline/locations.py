@@ -16,6 +16,8 @@ SUPPORT_FLOOR = 0.02
 """Smallest share of a surface that a class may stand on."""
 CATEGORY_OBJECTS = 10
 """What is known of a class's category counts as so many of its objects."""
+SHARPNESS = 0.75
+"""Smoothing of locations over what Scott's rule says, which is made for one hill, not several."""
 BANDWIDTH = (0.5, 8.0)
 """Smallest and largest smoothing of locations, in cells."""
 
@@ -74,7 +76,7 @@ def location_maps(contacts: Mapping[int, ContactCells], taxonomy: Taxonomy) -> F
 
 
 def _smooth(counts: Floats, fallback: Floats) -> Floats:
-    """A density from counts per cell: Scott's bandwidth, mixed with a fallback."""
+    """A density from counts per cell, smoothed the less the more there are; with a fallback."""
     total = counts.sum()
     if not total:
         return fallback
@@ -83,7 +85,7 @@ def _smooth(counts: Floats, fallback: Floats) -> Floats:
         along = counts.sum(axis=1 - axis) / total
         centre = (along * np.arange(length)).sum()
         deviation = np.sqrt((along * (np.arange(length) - centre) ** 2).sum())
-        sigma = float(np.clip(deviation * total ** (-1 / 6), *BANDWIDTH))
+        sigma = float(np.clip(SHARPNESS * deviation * total ** (-1 / 6), *BANDWIDTH))
         blurred = ndimage.gaussian_filter1d(blurred, sigma, axis=axis, mode="reflect")
     mixed = blurred + CATEGORY_OBJECTS * fallback
     density: Floats = mixed / mixed.sum()

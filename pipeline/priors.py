@@ -27,7 +27,7 @@ from pipeline.locations import (
     surfaces_offered,
 )
 from pipeline.perspective import Perspective, View
-from pipeline.spacing import hidden_shares, nearest_gaps
+from pipeline.spacing import hidden_shares, nearest_gaps, overlaps
 from pipeline.taxonomy import Taxonomy
 
 FEW_WHOLE = 5
@@ -70,6 +70,8 @@ class ClassPrior(Settings):
     count: CountPrior
     max_overlap: Share
     """95 % of the objects have no larger share of their box hidden by boxes of nearer ones."""
+    alone: Share
+    """Share of the objects whose box overlaps no other one."""
     min_gap: float
     """95 % of the objects keep at least this distance, in their own widths, from the nearest
     object of similar depth; negative where boxes overlap."""
@@ -123,7 +125,7 @@ class Priors:
             objects.scenes[whole],
             categories=[c.category for c in taxonomy.classes],
         )
-        hidden, gaps = _crowding(objects, perspective.horizon)
+        hidden, gaps, alone = _crowding(objects, perspective.horizon)
         standing = objects.ground >= 0
         classes, grounds = objects.classes[standing], objects.ground[standing]
         contacts = contact_cells(objects.boxes[standing], classes, taxonomy=taxonomy)
@@ -153,6 +155,7 @@ class Priors:
                         quantiles=tuple(_rounded(q) for q in np.quantile(counts, QUANTILES)),
                     ),
                     max_overlap=_rounded(_quantile(hidden[near], HIDDEN_QUANTILE, empty=0.0)),
+                    alone=_rounded(alone[near].mean() if near.any() else 1.0),
                     min_gap=_rounded(_quantile(gaps[near], GAP_QUANTILE, empty=0.0)),
                     contacts=contacts[int(class_id)],
                 )
@@ -244,6 +247,10 @@ class Priors:
     def max_overlap(self, class_id: int) -> float:
         """Share of a box that is usually hidden at most by boxes of nearer objects."""
         return self._entries[class_id].max_overlap
+
+    def alone(self, class_id: int) -> float:
+        """Share of the objects whose box overlaps no other one."""
+        return self._entries[class_id].alone
 
     def min_gap(self, class_id: int) -> float:
         """Distance usually kept from objects of similar depth, in own widths."""
@@ -347,15 +354,21 @@ def _near_classes(classes: Integers, class_id: int, taxonomy: Taxonomy) -> Flags
     return np.ones(len(classes), np.bool_)
 
 
-def _crowding(objects: _Objects, horizon: float) -> tuple[Floats, Floats]:
-    """Share of each box that nearer ones hide, and gap to the next in own widths, or NaN [n]."""
-    hidden, gaps = np.zeros(len(objects.classes)), np.full(len(objects.classes), np.nan)
+def _crowding(objects: _Objects, horizon: float) -> tuple[Floats, Floats, Flags]:
+    """How objects stand together, in columns [n].
+
+    The share of each box that nearer ones hide, the gap to the next object of similar depth in own
+    widths (NaN if there is none), and whether its box overlaps no other.
+    """
+    count = len(objects.classes)
+    hidden, gaps, alone = np.zeros(count), np.full(count, np.nan), np.ones(count, np.bool_)
     starts = np.flatnonzero(np.diff(objects.scenes, prepend=-1, append=-1))
     for first, last in pairwise(starts):
         boxes = objects.boxes[first:last]
         hidden[first:last] = hidden_shares(boxes, boxes)
         gaps[first:last] = nearest_gaps(boxes, boxes, horizon=horizon)
-    return hidden, gaps
+        alone[first:last] = (overlaps(boxes, boxes) > 0).sum(axis=1) == 1
+    return hidden, gaps, alone
 
 
 def _quantile(values: Floats, at: float, *, empty: float) -> float:

@@ -8,16 +8,17 @@ SIMILAR_DEPTH = 0.15
 horizon."""
 
 Floats = npt.NDArray[np.float64]
+Boxes = npt.NDArray[np.integer] | npt.NDArray[np.float64]
 
 
-def hidden_shares(boxes: Floats, others: Floats) -> Floats:
+def hidden_shares(boxes: Boxes, others: Boxes) -> Floats:
     """The share of each box [m, 4] that the boxes of nearer objects [n, 4] cover, at most 1."""
     nearer = others[None, :, 2] > boxes[:, None, 2]
     covered: Floats = np.where(nearer, overlaps(boxes, others), 0).sum(axis=1) / box_areas(boxes)
     return np.minimum(covered, 1)
 
 
-def nearest_gaps(boxes: Floats, others: Floats, *, horizon: float) -> Floats:
+def nearest_gaps(boxes: Boxes, others: Boxes, *, horizon: float) -> Floats:
     """Columns from each box [m, 4] to the nearest other [n, 4] of similar depth, in own widths.
 
     Negative where they overlap, NaN where there is none. A box that is in both is not its own
@@ -34,7 +35,7 @@ def nearest_gaps(boxes: Floats, others: Floats, *, horizon: float) -> Floats:
     return np.where(np.isfinite(gaps), gaps, np.nan)
 
 
-def overlaps(boxes: Floats, others: Floats) -> Floats:
+def overlaps(boxes: Boxes, others: Boxes) -> Floats:
     """Area that each box [m, 4] shares with each other one [n, 4], as [m, n]."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
@@ -42,7 +43,7 @@ def overlaps(boxes: Floats, others: Floats) -> Floats:
     return shared
 
 
-def box_areas(boxes: Floats) -> Floats:
+def box_areas(boxes: Boxes) -> Floats:
     """The area of each box [n, 4]."""
     areas: Floats = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     return areas

@@ -90,8 +90,9 @@ class Stage:
     def inside(self, boxes: Integers) -> Flags:
         """Which boxes [m, 4] lie in the picture with all their pixels."""
         height, width = self.size
-        within: Flags = (boxes[:, :2] >= 0).all(axis=1)
-        return within & (boxes[:, 2] <= height) & (boxes[:, 3] <= width)
+        top, left, bottom, right = boxes.T
+        within: Flags = (top >= 0) & (left >= 0) & (bottom <= height) & (right <= width)
+        return within
 
     def feet(self, boxes: Integers) -> Integers:
         """The classes right below three points of each box's lower edge [m, 3]."""
