@@ -20,7 +20,7 @@ def test_a_manifest_survives_the_file(tmp_path: Path) -> None:
     one.instances = [
         {"id": 26001, "class_id": 26, "class_name": "car", "top": 1, "left": 2, "bottom": 3,
          "right": 4, "area": 4, "visible_fraction": 0.5, "origin": "pasted", "donor": "t",
-         "donor_instance": 26007, "style": "donor"}
+         "donor_instance": 26007, "source_instance": None, "style": "donor"}
     ]  # fmt: skip
     one.styles = [
         {"key": 23, "class_id": 23, "choice": "source", "mode": None, "scene": "s",

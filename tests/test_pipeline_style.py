@@ -141,6 +141,8 @@ def test_objects_keep_the_look_of_the_photo_they_come_from(
                 seen.add(item["origin"])
                 if item["origin"] == "pasted":
                     scene, key, choice = item["donor"], item["donor_instance"], "donor"
+                else:
+                    key = item["source_instance"]
                 assert item["style"] == choice
                 assert style["class_id"] == item["class_id"]
             assert (style["choice"], style["scene"], style["mode"]) == (choice, scene, None)
@@ -223,7 +225,9 @@ def test_the_mean_and_fixed_modes_come_from_the_bank(run: Runs) -> None:
 
 def record(index: int = 0, *, instance: np.ndarray | None = None, scene: str = "x") -> Record:
     ids = [] if instance is None else [i for i in np.unique(instance).tolist() if i >= 1000]
-    objects = [{"id": i, "class_id": i // 1000, "origin": "source"} for i in ids]
+    objects = [
+        {"id": i, "class_id": i // 1000, "origin": "source", "source_instance": i} for i in ids
+    ]
     return Record(index=index, shard=0, scene=scene, variant=0, program="", instances=objects)
 
 
