@@ -8,6 +8,7 @@ from pipeline.errors import DatasetError, OutputError
 from pipeline.forecast import forecast
 from pipeline.plan import read_plan
 from pipeline.run import render
+from pipeline.status import read_status
 from tests.datasets import label_file, write_checkpoint, write_cityscapes
 from tests.test_pipeline_run import job
 
@@ -37,6 +38,38 @@ def test_a_forecast_writes_nothing_and_comes_true(
                   for op in row.parsed_program().operations]  # fmt: skip
     assert result.edits == {name: operations.count(name) for name in set(operations)}
     assert forecast(config).state == "resumes, 3 shards are committed"
+
+
+def test_quotas_are_forecast_kept_and_achieved(
+    world: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    policy = {
+        "edits": [0, 0],
+        "quotas": [
+            {"class": "person", "at_most": 0, "in": 0.6},
+            {"class": "car", "times": 0.5},
+            {"class": "truck", "at_least": 1, "in": 0.2},
+            {"class": ["tram"], "at_least": 1},
+        ],
+        "constraints": {"max_drop_area": 1, "max_edits": 20},
+    }
+    config = job(world, checkpoint, out, recompose={"policy": policy})
+    result = forecast(config)
+    people, cars, trucks, trams = result.quotas
+    # Scenes of the world have one person and 2, 3, 4, 5 and 6 cars.
+    assert (people.source, people.forecast) == (0.0, 0.6)
+    assert (cars.source, cars.forecast) == (1.0, 0.5)
+    assert trucks.reasons == ("no donors of class truck",)
+    assert trams.text == "tram: does not apply, cityscapes has no such class"
+    assert "  short of it: no donors of class truck" in result.text()
+    assert result.to_plain()["quotas"][0]["met"]
+    assert result.edits == {"drop": 6 + 20}
+
+    render(config)
+    achieved = read_status(out).quotas
+    assert [report.achieved for report in achieved] == [0.6, 0.5, 0.0, None]
+    assert [report.forecast for report in achieved] == [report.forecast for report in result.quotas]
 
 
 def test_disk_is_that_of_raw_pixels(world: Path, checkpoint: Path, tmp_path: Path) -> None:

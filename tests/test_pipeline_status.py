@@ -3,8 +3,10 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -12,7 +14,10 @@ from hdsynth.commands.output import status as status_command
 from pipeline.errors import OutputError
 from pipeline.lock import LOCK, lock_holder, locked
 from pipeline.output import OutputFolder
+from pipeline.quotas import Quota, QuotaReport
 from pipeline.status import read_status
+from pipeline.store import Store
+from pipeline.taxonomy import Taxonomy
 from tests.datasets import stem
 from tests.outputs import make_run
 
@@ -62,6 +67,36 @@ def test_edits_are_counted_over_composed_samples(out: OutputFolder) -> None:
     }
     assert status.events["skipped"] == 1
     assert status.pasted == {"car": 1}
+
+
+def test_quotas_are_measured_on_the_good_samples(tmp_path: Path) -> None:
+    city = Taxonomy.load("cityscapes")
+    wishes = [
+        {"class": "car", "at_least": 4, "in": 0.5},
+        {"class": "person", "times": 2},
+        {"class": "car", "occluded": [0.05, 1], "in": 0.5},
+        {"pixel_share": {"car": 0.1, "road": 0.5}},
+    ]
+    targets = [t for wish in wishes for t in Quota.parse(wish, origin="test").targets(city)]
+    reports = [
+        QuotaReport(target, target.text(), source_mean=0.5, forecast=0.25) for target in targets
+    ]
+    out = make_run(
+        tmp_path, samples=8, failed={1: "read", 4: "render"}, uncommitted=(3,), quotas=reports
+    )
+    store = Store(out.data)
+    maps = [store.instance[index] for index in (0, 2, 3, 5)]  # of shards 0 to 2, without the failed
+    counts = [Counter(int(i) // 1000 for i in np.unique(m) if i >= 1000) for m in maps]
+    cars, people, _, pixels, road = read_status(out.root).quotas
+    assert cars.achieved == np.mean([count[26] >= 4 for count in counts])
+    assert people.achieved == np.mean([count[24] for count in counts]) / 0.5
+    assert pixels.achieved == pytest.approx(np.mean([(m // 1000 == 26).mean() for m in maps]))
+    assert road.achieved is None
+    assert cars.forecast == 0.25
+    shown = CliRunner().invoke(status_command, [str(out.root)]).output
+    assert "at least 4 car in 50% of the samples: source not known, forecast 25.0%" in shown
+    plain = json.loads(CliRunner().invoke(status_command, [str(out.root), "--json"]).output)
+    assert [entry["achieved"] for entry in plain["quotas"]][:2] == [cars.achieved, people.achieved]
 
 
 def test_speed_is_that_of_the_records(out: OutputFolder) -> None:
