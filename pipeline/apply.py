@@ -8,7 +8,7 @@ from PIL import Image
 
 from hdmodel.errors import ConfigError
 from pipeline.checkpoints import choose_checkpoint
-from pipeline.compose import SceneReader, instance_row, photo_reader
+from pipeline.compose import SceneReader, donor_photo_reader, instance_row, photo_reader
 from pipeline.config import RenderConfig
 from pipeline.cutout import Cutout, cut_out
 from pipeline.donors import DonorBank
@@ -158,10 +158,9 @@ def apply_program(
     size = size or source.read(program.scene, photo=False).size
     read = SceneReader(source, source.taxonomy, size=size, mode=fit)
     scene = read(program.scene)
-    if donors is not None:
-        bank = DonorBank.open(donors)
-        if bank.index.size != size:
-            raise DatasetError(f"{donors}: donors of {bank.index.size}, expected {size}")
+    bank = None if donors is None else DonorBank.open(donors)
+    if bank is not None:
+        bank.check_fits(size=size, taxonomy=source.taxonomy)
         find: Donors = bank.cutout
     else:
         for name in program.donors:
@@ -177,6 +176,7 @@ def apply_program(
             source,
             checkpoint=choose_checkpoint(generator, source.taxonomy),
             photos=photo_reader(source, source.taxonomy, size=size, mode=fit),
+            bank=bank,
             style=style,
             device=device,
             seed=seed,
@@ -226,14 +226,18 @@ def _render(
     *,
     checkpoint: Path,
     photos: SceneReader,
+    bank: DonorBank | None,
     style: StyleConfig | None,
     device: str,
     seed: int,
 ) -> Photo:
     taxonomy, scene = source.taxonomy, made.scene
     chosen = choose_style(style, checkpoint, taxonomy=taxonomy, seed=seed)
+    donor_photos = None
     if chosen is not None and chosen.reads_photos:
-        check_photos(source, {program.scene, *program.donors}, photos="auto")
+        check_photos(source, {program.scene}, photos="auto")
+        check_photos(source if bank is None else bank.open_source(), program.donors, photos="auto")
+        donor_photos = None if bank is None else donor_photo_reader(bank)
     model = GeneratorHandler(
         checkpoint=checkpoint,
         num_classes=taxonomy.num_classes,
@@ -242,6 +246,7 @@ def _render(
         batch_pixels=1,
         style=chosen,
         photos=photos,
+        donor_photos=donor_photos,
     ).load_model()
     try:
         styles = None

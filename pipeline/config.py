@@ -28,6 +28,9 @@ class RecomposeConfig(Settings):
     donors: Path | None = None
     """Folder of a donor bank whose objects are pasted; by default they are those of the job's own
     scenes."""
+    priors: Path | None = None
+    """File of priors by which objects are placed; by default they are fitted to the job's own
+    scenes."""
 
 
 class GeneratorSettings(Settings):
@@ -132,17 +135,18 @@ class RenderConfig(Settings):
         policy = plain["recompose"]["policy"]
         if isinstance(policy, str):
             plain["recompose"]["policy"] = _resolved_name(policy)
-        if self.recompose.donors is not None:
-            plain["recompose"]["donors"] = str(self.recompose.donors.resolve())
+        for key, path in (("donors", self.recompose.donors), ("priors", self.recompose.priors)):
+            if path is not None:
+                plain["recompose"][key] = str(path.resolve())
         return type(self).model_validate(plain)
 
     def identity(self) -> dict[str, Any]:
         """The part of the job that decides what the samples are; the rest may change on resume.
 
         Free to change are the number of workers, the device, resource hints and where the
-        output folder lies. Taxonomy, policy, donor bank, generator and style are identified by
-        what they hold, which whoever prepares the job adds. Whether photos may be read decides
-        nothing.
+        output folder lies. Taxonomy, policy, donor bank, priors, generator and style are
+        identified by what they hold, which whoever prepares the job adds. Whether photos may be
+        read decides nothing.
         """
         plain = self.to_plain()
         del plain["workers"], plain["output"]["path"], plain["recompose"], plain["style"]

@@ -48,6 +48,8 @@ class PreparedJob:
     policy: Policy
     bank: DonorBank | None
     """The donor bank that the job names; None if its own scenes give the donors."""
+    priors: Priors | None
+    """The priors that the job names; None if they are fitted to its own scenes."""
     checkpoint: Path
     generator_hash: str
     style: Style | None
@@ -87,6 +89,8 @@ def prepare(config: RenderConfig) -> PreparedJob:
     elif "initialised" in read_checkpoint_config(checkpoint).training:
         log.warning("generator: %s is untrained, its photos will be noise", checkpoint)
     bank = _named_bank(config, taxonomy)
+    named = config.recompose.priors
+    priors = None if named is None else Priors.load(named, taxonomy)
     names = [scene.name for scene in source.scenes]
     order = sample_generator(config.seed, 0, stream=ORDER_STREAM).permutation(len(names))
     scenes = tuple(names[position] for position in order)
@@ -111,6 +115,8 @@ def prepare(config: RenderConfig) -> PreparedJob:
         identity["style"] = style.identity()
     if bank is not None:
         identity["donors"] = bank.sha256
+    if priors is not None:
+        identity["priors"] = priors.sha256
     return PreparedJob(
         config=config,
         out=out,
@@ -118,6 +124,7 @@ def prepare(config: RenderConfig) -> PreparedJob:
         source=source,
         policy=policy,
         bank=bank,
+        priors=priors,
         checkpoint=checkpoint,
         generator_hash=generator,
         style=style,
@@ -263,7 +270,7 @@ def _first(messages: Sequence[str]) -> str:
 
 def make_plan(job: PreparedJob, records: Sequence[SceneRecord]) -> Plan:
     """Sample the edit program of every output sample; the same for the same seed, always."""
-    priors = Priors.fit(records, job.taxonomy)
+    priors = job.priors or Priors.fit(records, job.taxonomy)
     sampler = make_sampler(
         job.policy,
         records,

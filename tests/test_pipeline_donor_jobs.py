@@ -11,16 +11,20 @@ import torch
 from PIL import Image
 
 from hdmodel.checkpoint import load_encoder
+from hdmodel.errors import InputError
 from pipeline.donor_writer import build_bank
 from pipeline.donors import INDEX, MASKS, DonorBank
 from pipeline.errors import DatasetError, OutputError
 from pipeline.forecast import forecast
+from pipeline.layout import index_scene
 from pipeline.output import OutputFolder
 from pipeline.plan import read_plan
+from pipeline.priors import Priors
 from pipeline.program import Paste
 from pipeline.replay import replay
 from pipeline.run import render
 from pipeline.sources import DatasetConfig
+from pipeline.taxonomy import Taxonomy
 from tests.datasets import (
     instance_file,
     label_file,
@@ -30,6 +34,7 @@ from tests.datasets import (
     write_checkpoint_with_features,
     write_cityscapes,
 )
+from tests.scenes import street
 from tests.test_pipeline_run import job, pixels, records
 
 SIZE = (32, 64)
@@ -236,6 +241,24 @@ def test_pasted_objects_look_as_in_the_photos_of_the_banks_dataset(
     assert report.maps == "identical"
     assert report.photo is not None
     assert report.photo.identical
+
+
+def test_a_job_places_by_the_priors_it_names(world: Path, checkpoint: Path, tmp_path: Path) -> None:
+    city = Taxonomy.load("cityscapes")
+    path = tmp_path / "priors.json"
+    Priors.fit([index_scene(street(height=64, width=128), city)], city).save(path)
+    out = tmp_path / "out"
+    config = job(world, checkpoint, out, recompose={"policy": PASTES, "priors": str(path)})
+    render(config)
+    assert (out / "priors.json").read_bytes() == path.read_bytes()
+    plain = tmp_path / "plain"
+    render(job(world, checkpoint, plain, recompose={"policy": PASTES}))
+    assert pastes(out) != pastes(plain)
+    with pytest.raises(OutputError, match="priors: was None"):
+        render(job(world, checkpoint, plain, recompose={"policy": PASTES, "priors": str(path)}))
+    path.write_text("{}")
+    with pytest.raises(InputError, match=r"priors\.json"):
+        render(config)
 
 
 def test_a_bank_without_photos_has_no_looks(world: Path, tmp_path: Path) -> None:
