@@ -222,7 +222,7 @@ def judge_places(world: World, seed: int) -> None:
         print(f"| all: {part_name:9} |         | {real:6.2f} | {own:6.2f} | {other:7.2f} |")
     real, own, other = everything.sum(axis=1)
     print(f"| all          |         | {real:6.2f} | {own:6.2f} | {other:7.2f} |")
-    print(f"ours lies {(real - own) / (real - other):.0%} of uniform's way below real objects")
+    print(f"ours covers {(own - other) / (real - other):.0%} of the way from uniform to real")
 
 
 def tell_apart(world: World, seed: int) -> None:

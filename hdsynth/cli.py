@@ -29,6 +29,7 @@ COMMANDS = {
     "import-vgg": "hdsynth.commands.import_vgg:import_vgg",
     "train": "hdsynth.commands.train:train",
     "donors": "hdsynth.commands.donors:donors",
+    "priors": "hdsynth.commands.priors:priors",
     "styles": "hdsynth.commands.styles:styles",
     "configs": "hdsynth.commands.configs:configs",
 }

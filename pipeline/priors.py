@@ -20,7 +20,6 @@ from pipeline.layout import GRID, SceneRecord
 from pipeline.locations import (
     CATEGORY_OBJECTS,
     SUPPORT_FLOOR,
-    ContactCells,
     contact_cells,
     location_maps,
     support_shares,
@@ -40,6 +39,11 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.integer]
 Flags = npt.NDArray[np.bool_]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+Row = Annotated[int, Field(ge=0, lt=GRID[0])]
+Column = Annotated[int, Field(ge=0, lt=GRID[1])]
+Count = Annotated[int, Field(ge=1)]
 
 
 class CountPrior(Settings):
@@ -75,7 +79,7 @@ class ClassPrior(Settings):
     min_gap: float
     """95 % of the objects keep at least this distance, in their own widths, from the nearest
     object of similar depth; negative where boxes overlap."""
-    contacts: ContactCells
+    contacts: tuple[tuple[Row, Column, Count], ...]
     """Where objects stand: row and column of the coarse grid, and how many do."""
 
 
@@ -179,7 +183,7 @@ class Priors:
         """Read priors that `save` wrote.
 
         Raises:
-            DatasetError: There is no such file, or it is not JSON.
+            DatasetError: There is no such file, it is not JSON, or names other classes.
             ConfigError: It is JSON, but not priors.
             TaxonomyError: It was fitted to scenes of another taxonomy.
         """
@@ -189,6 +193,12 @@ class Priors:
                 f"{path}: fitted to taxonomy {content.taxonomy!r} ({content.fingerprint}), "
                 f"but the scenes have {taxonomy.name!r} ({taxonomy.fingerprint})"
             )
+        things = [c.name for c in taxonomy.classes if c.is_thing]
+        if (named := [entry.name for entry in content.classes]) != things:
+            raise DatasetError(f"{path}: classes: expected {things}, got {named}")
+        grounds = {name for e in content.classes for name in (*e.support, *e.preference)}
+        if unknown := sorted(grounds - set(taxonomy.class_names)):
+            raise DatasetError(f"{path}: support names an unknown class {unknown[0]!r}")
         return cls(content, taxonomy)
 
     @cached_property
