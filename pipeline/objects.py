@@ -13,6 +13,10 @@ from pipeline.rules import Rules
 
 TRIES = 2
 """How often a demand is tried again in the same sample."""
+TOO_MANY = "the rest are too large to take out, or protected"
+"""Why a sample keeps more objects than asked."""
+MARGIN = 0.2
+"""Part of a range of hidden parts that is kept from its ends."""
 
 Flags = npt.NDArray[np.bool_]
 
@@ -153,7 +157,7 @@ class ObjectEdits:
             own = self.stage.present[: len(self.record.ids)] & (self.record.classes == class_id)
             able = np.flatnonzero(own & self.removable)
             if not len(able):
-                return self._fail(class_id, "the rest are too large to take out, or protected")
+                return self._fail(class_id, TOO_MANY)
             if self.edits >= self.budget:
                 return self._fail(class_id, "max_edits reached")
             plain = able[self.editable[able]]
@@ -187,7 +191,9 @@ class ObjectEdits:
                 return self._fail(hidden.class_id, "another quota allows no more of them")
             if not self.rules.donor_odds[hidden.class_id]:
                 return self._fail(hidden.class_id, "no donors")
-            if not self._paste(hidden.class_id, occluded=hidden.part):
+            # Places are judged by boxes, so the middle of the range is asked for.
+            margin = MARGIN * (high - low)
+            if not self._paste(hidden.class_id, occluded=(low + margin, high - margin)):
                 break
         return self._fail(hidden.class_id, "no place found behind others")
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.layout import SceneRecord
-from pipeline.objects import Demands, Hidden
+from pipeline.objects import TOO_MANY, Demands, Hidden
 from pipeline.plan import assign_scene
 from pipeline.program import Program
 from pipeline.quotas import MANY, QuotaReport, Tally, Target
@@ -20,6 +20,8 @@ QUOTA_STREAM = 2
 """Stream of the generators that decide which samples meet a quota."""
 ROUNDS = 12
 """How often what samples could not do is asked of others."""
+FEW = 5
+"""Whole donors of a class below which their number is told among the reasons."""
 LOST = "other edits hide or cut off too much"
 """Why a sample whose demands are met falls short all the same."""
 HOPELESS = 200
@@ -326,7 +328,14 @@ class Planner:
             return (f"no donors of class {target.class_name}",)
         tried = len(self._tried[number])
         why = Counter(self._unmet[number].values())
+        if (report.forecast or 0) > target.goal:
+            why = Counter({reason: count for reason, count in why.items() if reason == TOO_MANY})
         reasons = [f"{reason} in {count} of {tried} samples" for reason, count in why.most_common()]
+        rules = self._sampler.rules
+        whole = int(rules.whole_counts[target.class_id])
+        if whole < FEW and any("no place" in reason for reason in why):
+            count = int(rules.donor_counts[target.class_id])
+            reasons.append(f"{count} donors of class {target.class_name}, {whole} of them whole")
         if target.kind == "share":
             met = self._values[number] > 0
             others = sum(

@@ -24,6 +24,8 @@ Kind = Literal["share", "times", "pixels"]
 
 MANY = 1 << 30
 """No upper limit."""
+CLOSE = 0.02
+"""Part of a target of numbers or pixels by which a plan may miss it."""
 
 
 def listed(names: Names) -> tuple[str, ...]:
@@ -244,13 +246,13 @@ class QuotaReport:
 
     @property
     def met(self) -> bool:
-        """Whether the forecast reaches the target, within a hundredth of it."""
+        """Whether the forecast reaches the target, or comes close."""
         if self.target is None or self.forecast is None:
             return False
         goal = self.target.goal
         if self.target.kind == "share":
             return self.forecast >= goal - 1e-9
-        return abs(self.forecast - goal) <= max(0.01 * goal, 1e-9)
+        return abs(self.forecast - goal) <= max(CLOSE * goal, 1e-9)
 
     def value(self, mean: float) -> float | None:
         """A mean over samples in the target's unit; None if it is not known."""
@@ -288,7 +290,7 @@ def quota_lines(reports: Sequence[QuotaReport]) -> list[str]:
             values.append(("achieved", report.achieved))
         shown = ", ".join(f"{name} {report.target.show(value)}" for name, value in values)
         lines.append(f"{report.text}: {shown}")
-        lines += [f"  short of it: {reason}" for reason in report.reasons]
+        lines += [f"  because: {reason}" for reason in report.reasons]
     return lines
 
 

@@ -1,6 +1,6 @@
 """Regions of stuff: planning edits of them from coarse label maps."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -58,7 +58,13 @@ class Regions:
         return [(a, b) for a, b in pairs if a in self._ids and b in self._ids and a != b]
 
     def draw(
-        self, kind: str, record: SceneRecord, rng: np.random.Generator, *, mirrored: bool
+        self,
+        kind: str,
+        record: SceneRecord,
+        rng: np.random.Generator,
+        *,
+        mirrored: bool,
+        relabelled: Collection[str] = (),
     ) -> Edited | None:
         """One edit and the record after it; None if the scene gives no occasion.
 
@@ -67,18 +73,29 @@ class Regions:
             record: The scene as it is, mirrored if it is.
             rng: The sample's generator; every call takes the same number of draws.
             mirrored: Whether the scene was mirrored before.
+            relabelled: Classes of which a region became another before: what is left of them is
+                known too coarsely to name a pixel of.
         """
         draws = rng.random(3)
         if kind == "relabel_region":
-            return self._draw_relabel(record, draws, mirrored=mirrored)
+            return self._draw_relabel(record, draws, mirrored=mirrored, done=relabelled)
         if kind == "grow_region":
             return self._draw_grow(record, draws)
         return self._draw_skyline(record, draws)
 
     def _draw_relabel(
-        self, record: SceneRecord, draws: npt.NDArray[np.float64], *, mirrored: bool
+        self,
+        record: SceneRecord,
+        draws: npt.NDArray[np.float64],
+        *,
+        mirrored: bool,
+        done: Collection[str],
     ) -> Edited | None:
-        present = [pair for pair in self._relabel if (record.grid == self._ids[pair[0]]).any()]
+        present = [
+            pair
+            for pair in self._relabel
+            if pair[0] not in done and (record.grid == self._ids[pair[0]]).any()
+        ]
         if not present:
             return None
         of, to = present[int(draws[0] * len(present))]

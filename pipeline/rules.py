@@ -29,6 +29,10 @@ class Rules:
     """Ids of the classes whose number of objects free edits leave alone: the quotas plan it."""
     donor_odds: npt.NDArray[np.float64]
     """Of pasting each class [num_classes]; 0 without donors."""
+    donor_counts: npt.NDArray[np.integer]
+    """Donors of each class [num_classes]."""
+    whole_counts: npt.NDArray[np.integer]
+    """Those of them that are neither cut nor hidden [num_classes]."""
     donor_areas: Mapping[tuple[str, int], int]
     """Pixels of each donor, by scene and instance id."""
     allowed: Mapping[str, Flags]
@@ -66,7 +70,10 @@ class Rules:
 
         kinds = {kind: getattr(policy.operations, kind) for kind in policy.operations.weights}
         eligible = eligible_donors(policy, donors, taxonomy=taxonomy)
-        per_class = np.bincount(donors.classes[eligible], minlength=taxonomy.num_classes)
+        per_class, whole = (
+            np.bincount(donors.classes[chosen], minlength=taxonomy.num_classes)
+            for chosen in (eligible, eligible & donors.whole)
+        )
         columns = donors.scenes.tolist(), donors.ids.tolist(), donors.areas.tolist()
         return cls(
             policy=policy,
@@ -80,6 +87,8 @@ class Rules:
                 if target.kind != "share" and not target.of_stuff
             ),
             donor_odds=np.sqrt(per_class),
+            donor_counts=per_class,
+            whole_counts=whole,
             donor_areas={
                 (donors.names[scene], instance): area
                 for scene, instance, area in zip(*columns, strict=True)

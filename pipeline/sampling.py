@@ -12,7 +12,7 @@ from pipeline.objects import Demands, Failure, ObjectEdits
 from pipeline.placement import Limits, Placer
 from pipeline.policy import MoveEdit, Policy
 from pipeline.priors import Priors
-from pipeline.program import CropZoom, MirrorScene, Operation, Program
+from pipeline.program import CropZoom, MirrorScene, Operation, Program, RelabelRegion
 from pipeline.quotas import Tally
 from pipeline.regions import KINDS as REGION_KINDS
 from pipeline.regions import Regions
@@ -101,7 +101,13 @@ class Sampler:
         # Regions are named by a pixel, so those that change class come before those that grow.
         for kind in sorted(kinds, key=_rank):
             if kind in REGION_KINDS:
-                edited = self.regions.draw(kind, record, rng, mirrored=mirrored)
+                edited = self.regions.draw(
+                    kind,
+                    record,
+                    rng,
+                    mirrored=mirrored,
+                    relabelled=[o.of for o in start if isinstance(o, RelabelRegion)],
+                )
                 if edited is not None:
                     start.append(edited[0])
                     record = edited[1]

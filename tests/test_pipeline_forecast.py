@@ -62,7 +62,7 @@ def test_quotas_are_forecast_kept_and_achieved(
     assert (cars.source, cars.forecast) == (1.0, 0.5)
     assert trucks.reasons == ("no donors of class truck",)
     assert trams.text == "tram: does not apply, cityscapes has no such class"
-    assert "  short of it: no donors of class truck" in result.text()
+    assert "  because: no donors of class truck" in result.text()
     assert result.to_plain()["quotas"][0]["met"]
     assert result.edits == {"drop": 6 + 20}
 

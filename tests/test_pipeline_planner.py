@@ -170,7 +170,10 @@ def test_what_cannot_be_met_is_explained() -> None:
     planned = plan(NONE | {"quotas": [everywhere]}, full=("a", "b"))
     (report,) = planned.quotas
     assert report.forecast == pytest.approx(0.6)
-    assert report.reasons == ("no place found in 20 of 50 samples",)
+    assert report.reasons == (
+        "no place found in 20 of 50 samples",
+        "4 donors of class person, 4 of them whole",
+    )
 
     few = {"constraints": LOOSE | {"max_edits": 2}}
     planned = plan(NONE | few | {"quotas": [everywhere | {"at_least": 3}]})
@@ -240,4 +243,4 @@ def test_what_no_sample_can_do_is_given_up() -> None:
     quota = {"class": "person", "at_least": 30}
     planned = plan(NONE | {"quotas": [quota]}, samples=600, full=tuple("abcde"))
     (report,) = planned.quotas
-    assert report.reasons == ("no place found in 200 of 200 samples",)
+    assert report.reasons[0] == "no place found in 200 of 200 samples"

@@ -108,7 +108,7 @@ def test_reports_survive_their_file(tmp_path: Path) -> None:
     assert [entry["met"] for entry in json.loads(path.read_text())] == [False, False]
     assert quota_lines(reports) == [
         f"{one.text()}: source 0.0%, forecast 25.0%",
-        "  short of it: no place",
+        "  because: no place",
         "truck: does not apply",
     ]
     for content in ("[{}]", "{", "[1]"):

@@ -103,3 +103,15 @@ def test_protected_classes_do_not_change() -> None:
     regions = Regions(edits, [], taxonomy=CITY, protected=["sidewalk"])
     rng = np.random.default_rng(0)
     assert regions.draw("relabel_region", record, rng, mirrored=False) is None
+
+
+def test_a_class_is_relabelled_once() -> None:
+    record = index_scene(street(), CITY)
+    edits = operations(relabel_region={"pairs": [["road", "sidewalk"], ["sky", "building"]]})
+    regions = Regions(edits, [], taxonomy=CITY)
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        found = regions.draw("relabel_region", record, rng, mirrored=False, relabelled=["road"])
+        assert found is not None
+        assert isinstance(found[0], RelabelRegion)
+        assert found[0].of == "sky"
