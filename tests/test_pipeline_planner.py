@@ -8,14 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import CAR, PERSON, street
 
+import configs
 from pipeline.donors import DonorIndex
 from pipeline.layout import SceneRecord, index_scene
 from pipeline.planner import Programs, plan_programs
 from pipeline.policy import Policy
+from pipeline.priors import Priors
 from pipeline.program import ChangeClass, Drop, Duplicate, Paste, Program, Replace
+from pipeline.recompose import donors_from, recompose
 from pipeline.rules import Rules
-from pipeline.sampling import Sampler
-from pipeline.scene import Scene
+from pipeline.sampling import Sampler, make_sampler
+from pipeline.scene import Scene, disagreements
 from pipeline.taxonomy import Taxonomy
 
 CITY = Taxonomy.load("cityscapes")
@@ -244,3 +247,43 @@ def test_what_no_sample_can_do_is_given_up() -> None:
     planned = plan(NONE | {"quotas": [quota]}, samples=600, full=tuple("abcde"))
     (report,) = planned.quotas
     assert report.reasons[0] == "no place found in 200 of 200 samples"
+
+
+def camvid_street(name: str) -> Scene:
+    """`street` in CamVid's classes."""
+    made = street(name, height=96, width=192)
+    table = np.zeros(CITY.num_classes, np.uint8)
+    table[[23, 11, 7, CAR, PERSON]] = [0, 1, 3, 8, 9]
+    label = table[made.label]
+    number = made.instance % 1000
+    instance = np.where(made.instance >= 1000, label.astype(np.int32) * 1000 + number, label)
+    return Scene(name=name, label=label, instance=instance.astype(np.int32))
+
+
+@pytest.mark.parametrize("taxonomy", ["cityscapes", "camvid"])
+@pytest.mark.parametrize("name", configs.names("policies"))
+def test_shipped_policies_are_planned(name: str, taxonomy: str) -> None:
+    classes = Taxonomy.load(taxonomy)
+    policy = Policy.load(name)
+    policy.check(classes)
+    dataset = [
+        street(scene, height=96, width=192) if taxonomy == "cityscapes" else camvid_street(scene)
+        for scene in "abc"
+    ]
+    records = [index_scene(one, classes) for one in dataset]
+    donors, priors = DonorIndex.of(records), Priors.fit(records, classes)
+    made = make_sampler(policy, records, donors=donors, priors=priors, taxonomy=classes)
+    by_name = {record.name: record for record in records}
+    planned = plan_programs(made, by_name, list(by_name), samples=20, seed=1)
+    assert len(planned.programs) == 20
+    assert len(planned.quotas) == sum(
+        max(1, len(quota.targets(classes))) for quota in policy.quotas
+    )
+    for report in planned.quotas:
+        assert report.met or report.reasons or report.target is None
+    assert any(program.operations for program in planned.programs) == (name != "none")
+    find = donors_from({one.name: one for one in dataset})
+    for program in planned.programs:
+        source = next(one for one in dataset if one.name == program.scene)
+        result = recompose(program, source, find, taxonomy=classes)
+        assert disagreements(result.scene.label, result.scene.instance, classes) == 0
