@@ -321,7 +321,7 @@ def read_priors(path: Path) -> PriorsFile:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Objects:
-    """The objects of many scenes that stand on a surface, in fractions of picture size."""
+    """The objects of many scenes as columns; boxes are fractions of picture size."""
 
     classes: Integers
     scenes: Integers
@@ -332,14 +332,11 @@ class _Objects:
 
     @classmethod
     def collect(cls, records: Sequence[SceneRecord]) -> "_Objects":
-        none = np.zeros((0, 4))
-        scale = [np.array(record.size * 2) for record in records]
+        boxes = [np.zeros((0, 4)), *(r.boxes / np.array(r.size * 2) for r in records)]
         return cls(
             classes=_joined([r.classes for r in records], np.int64),
             scenes=np.repeat(np.arange(len(records)), [len(r.ids) for r in records]),
-            boxes=np.concatenate(
-                [none, *(r.boxes / s for r, s in zip(records, scale, strict=True))]
-            ),
+            boxes=np.concatenate(boxes),
             whole=_joined(
                 [~r.truncated & ~r.occluded & (r.pieces == 1) & (r.ground >= 0) for r in records],
                 np.bool_,
