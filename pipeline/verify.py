@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import OutputError
+from pipeline.donors import DonorBank
+from pipeline.errors import DatasetError, OutputError
 from pipeline.lock import lock_holder
 from pipeline.manifest import FAILED, digest, read_manifest
 from pipeline.output import OutputFolder
@@ -25,6 +26,7 @@ Kind = Literal[
     "unreadable manifest",
     "manifest differs from plan",
     "metadata differ",
+    "damaged donors",
     "missing file",
     "unreadable pixels",
     "hash differs",
@@ -203,6 +205,10 @@ def _check_metadata(
         yield Problem(
             "metadata differ", out.taxonomy, f"not the taxonomy that {out.data.name} was made with"
         )
+    try:
+        DonorBank.open(out.donors).check_masks()
+    except DatasetError as error:
+        yield Problem("damaged donors", out.donors, str(error))
 
 
 def _check_shard(out: OutputFolder, store: Store, taxonomy: Taxonomy, shard: int) -> _ShardResult:

@@ -117,6 +117,13 @@ def test_a_lost_shard_file_is_found(out: OutputFolder) -> None:
     assert str(out.manifest(1)) in report.advice[0]
 
 
+def test_damaged_donors_are_found(out: OutputFolder) -> None:
+    path = out.donors / "masks.bin"
+    path.write_bytes(b"\xff" + path.read_bytes()[1:])
+    problem = only(out)
+    assert (problem.kind, problem.path, problem.is_damage) == ("damaged donors", out.donors, True)
+
+
 def test_an_unreadable_manifest_is_found(out: OutputFolder) -> None:
     out.manifest(2).write_bytes(out.manifest(2).read_bytes()[:50])
     problem = only(out)
