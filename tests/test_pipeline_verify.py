@@ -119,7 +119,8 @@ def test_a_lost_shard_file_is_found(out: OutputFolder) -> None:
 
 def test_damaged_donors_are_found(out: OutputFolder) -> None:
     path = out.donors / "masks.bin"
-    path.write_bytes(b"\xff" + path.read_bytes()[1:])
+    content = path.read_bytes()
+    path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
     problem = only(out)
     assert (problem.kind, problem.path, problem.is_damage) == ("damaged donors", out.donors, True)
 
