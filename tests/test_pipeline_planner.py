@@ -237,9 +237,9 @@ def test_plans_depend_on_the_seed_alone() -> None:
 @pytest.mark.slow
 def test_planning_takes_less_than_two_milliseconds_a_sample() -> None:
     quotas = [{"class": "person", "times": 2}, {"class": "car", "at_least": 4, "in": 0.6}]
-    start = time.perf_counter()
+    start = time.process_time()
     plan({"edits": [1, 4], "quotas": quotas}, samples=1000)
-    assert (time.perf_counter() - start) / 1000 < 2e-3
+    assert (time.process_time() - start) / 1000 < 2e-3
 
 
 def test_what_no_sample_can_do_is_given_up() -> None:

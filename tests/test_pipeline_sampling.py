@@ -278,10 +278,10 @@ def test_programs_are_sampled_in_a_few_milliseconds() -> None:
     dataset = [street(str(i), height=256, width=512) for i in range(20)]
     records = [index_scene(scene, CITY) for scene in dataset]
     made = sampler(Policy.load("light"), dataset * 150)
-    start = time.perf_counter()
+    start = time.process_time()
     for index in range(300):
         made.draft(records[index % 20], sample_generator(0, index))
-    assert (time.perf_counter() - start) / 300 < 5e-3
+    assert (time.process_time() - start) / 300 < 5e-3
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="no real samples in ../shared/data")

@@ -93,7 +93,7 @@ def job_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--policy",
             metavar="P",
-            help="Edits to make: light, none, a policy file, or another of hdsynth configs policies.",
+            help="Edits to make: light, none or another of `hdsynth configs policies`, or a file.",
         ),
         click.option("--samples", metavar="N", type=int, help="How many samples to make."),
         click.option("--size", metavar="HxW", type=SIZE, help="Height x width of the samples."),
