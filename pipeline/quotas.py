@@ -61,8 +61,8 @@ class Quota(Settings):
     def _check(self) -> Self:
         counts = self.at_least is not None or self.at_most is not None
         if self.pixel_share is not None:
-            others = self.model_fields_set - {"pixel_share"}
-            if others:
+            others = (self.class_, self.at_least, self.at_most, self.occluded, self.share)
+            if any(value is not None for value in (*others, self.times)):
                 raise ValueError("pixel_share stands alone in its quota")
             if sum(self.pixel_share.values()) > 1:
                 raise ValueError("pixel_share: the shares add up to more than 1")

@@ -40,6 +40,17 @@ def test_a_file_is_named_after_itself(tmp_path: Path) -> None:
     assert Policy.load(path) == Policy(name="mine", edits=(2, 3))
 
 
+def test_quotas_survive_being_written_out() -> None:
+    quotas = [
+        {"class": ["person", "pedestrian"], "at_least": 2, "in": 0.5},
+        {"class": "truck", "occluded": [0.2, 0.6], "in": 0.3},
+        {"class": "car", "times": 3},
+        {"pixel_share": {"person": 0.02}},
+    ]
+    policy = Policy.load({"quotas": quotas})
+    assert Policy.load(policy.to_plain()) == policy
+
+
 def test_a_number_is_a_weight_and_what_is_not_named_is_not_made() -> None:
     policy = Policy.load({"operations": {"paste": 3, "flip": {}, "drop": 0}})
     assert policy.operations.weights == {"paste": 3.0, "flip": 1.0}
