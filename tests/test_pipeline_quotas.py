@@ -133,3 +133,18 @@ def test_what_is_achieved_is_the_mean_over_samples() -> None:
     found = with_achieved(reports, samples)
     assert [report.achieved for report in found] == [0.5, None, 3.0, None]
     assert [report.achieved for report in with_achieved(reports, [])] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"class": "rider", "at_least": 2, "in": 0.5},
+        {"class": ["person", "pedestrian"], "times": 3},
+        {"class": "truck", "occluded": [0.2, 0.6], "in": 0.3},
+        {"class": "car", "at_most": 0},
+        {"pixel_share": {"bus": 0.02, "bicycle": 0.01}},
+    ],
+)
+def test_quotas_survive_being_written(data: dict[str, object]) -> None:
+    quota = Quota.parse(data, origin="a test")
+    assert Quota.parse(quota.to_plain(), origin="a test") == quota
