@@ -3,7 +3,7 @@
 from importlib.resources import files
 from pathlib import Path
 
-KINDS = ("taxonomies", "models", "policies", "jobs", "checkpoints")
+KINDS = ("taxonomies", "models", "scorers", "policies", "jobs", "checkpoints")
 
 
 def folder(kind: str) -> Path:
