@@ -15,6 +15,8 @@ TRIES = 2
 """How often a demand is tried again in the same sample."""
 TOO_MANY = "the rest are too large to take out, or protected"
 """Why a sample keeps more objects than asked."""
+OBJECTS_TRIED = 4
+"""How many objects a free edit is tried on before it is left out."""
 MARGIN = 0.2
 """Part of a range of hidden parts that is kept from its ends."""
 
@@ -220,12 +222,10 @@ class ObjectEdits:
         elif kind == "replace":
             able &= ~self.record.truncated
         able &= self._possible(kind)
-        choices = np.flatnonzero(able)
-        if not len(choices):
-            return
-        index = int(choices[int(self.rng.random() * len(choices))])
-        if EDITS[kind](self, index):
-            self.editable[index] = self.removable[index] = False
+        for index in self.rng.permutation(np.flatnonzero(able))[:OBJECTS_TRIED].tolist():
+            if EDITS[kind](self, index):
+                self.editable[index] = self.removable[index] = False
+                return
 
     def _possible(self, kind: str) -> Flags:
         """Which objects may be edited without breaking a bound or a count [n]."""

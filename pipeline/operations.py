@@ -294,11 +294,13 @@ def _(operation: Skyline, editor: Editor) -> None:
     meets = is_upper[:-1] & is_lower[1:]
     line = np.where(meets.any(axis=0), meets.argmax(axis=0) + 1, height)
     rows = np.arange(height)[:, None]
-    # What of the two classes hangs together with the line, above and below it.
-    before = np.where(~is_upper & (rows < line), rows, -1).max(axis=0)
-    after = np.where(~is_lower & (rows >= line), rows, height).min(axis=0)
-    rises = (rows >= wanted) & (rows < line) & (rows > before) & (line < height)
-    falls = (rows < wanted) & (rows >= line) & (rows < after) & (line < height)
+    # The change ends at what is neither of the two, but for poles before them and specks of void.
+    roles = canvas.roles
+    ends = ~(is_upper | is_lower | (roles.upright | roles.frozen)[canvas.label])
+    before = np.where(ends & (rows < line), rows, -1).max(axis=0)
+    after = np.where(ends & (rows >= line), rows, height).min(axis=0)
+    rises = is_upper & (rows >= wanted) & (rows < line) & (rows > before) & (line < height)
+    falls = is_lower & (rows < wanted) & (rows >= line) & (rows < after) & (line < height)
     if not (rises.any() or falls.any()):
         raise OperationSkipped(f"no {operation.upper} meets {operation.lower} at another row")
     canvas.relabel(rises, lower)

@@ -178,7 +178,8 @@ class Skyline(Settings):
     """Redraw the line at which one class of stuff ends and another begins below it.
 
     Where a column holds `upper` and, right below it, `lower`, the line between them is brought to
-    the given row; pixels of other classes stay.
+    the given row. It goes no farther than the next object or other stuff, though past poles and
+    specks of void; pixels of other classes stay.
     """
 
     op: Literal["skyline"] = "skyline"

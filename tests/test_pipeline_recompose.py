@@ -738,6 +738,21 @@ def test_a_skyline_is_redrawn_along_straight_lines() -> None:
     assert (flooded.label[16:, 2] == ROAD).all()
 
 
+def test_a_skyline_of_bare_trees_leaves_no_streaks() -> None:
+    scene = street()
+    rng = np.random.default_rng(0)
+    scene.label[8:16] = np.where(rng.random((8, 64)) < 0.7, VEGETATION, SKY)
+    scene.label[2:16, 5] = POLE
+    scene.instance[:16] = scene.label[:16]
+    scene.label[8] = scene.instance[8] = VEGETATION
+    result = edit(scene, Skyline(rows=(12,)), taxonomy=CITY)
+    free = np.arange(64) != 5
+    assert (result.label[:12, free] == SKY).all()
+    np.testing.assert_array_equal(result.label[12:], scene.label[12:])
+    risen = edit(scene, Skyline(rows=(4,)), taxonomy=CITY)
+    assert (risen.label[4:9, free] == VEGETATION)[:, 6:40].all()
+
+
 @pytest.mark.parametrize(
     ("edit_", "reason"),
     [
