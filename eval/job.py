@@ -1,0 +1,287 @@
+"""The Beam job of an evaluation: numbers of shards in, committed counts out.
+
+Shape legend: B photos of a batch, H x W pixels.
+"""
+
+import hashlib
+import json
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+from typing import Protocol as Interface
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+from apache_beam.metrics import Metrics
+from apache_beam.utils.shared import Shared
+
+from eval.boundaries import band_width
+from eval.counts import CountsFolder, ImageCounts, Side, commit_counts, count_image
+from eval.errors import EvalError
+from eval.mapping import ClassMapping
+from eval.protocol import Protocol, resize_map, scored_scene
+from hdmodel.allocator import tune_allocator
+from hdmodel.atomic import write_atomically
+from hdmodel.errors import HdsynthError
+from pipeline.config import photos_per_batch
+from pipeline.devices import Lease, candidate_devices, lease_device
+from pipeline.manifest import OK, read_manifest
+from pipeline.output import OutputFolder
+from pipeline.scene import Photo, Scene
+from pipeline.sources import Source
+from pipeline.store import Store
+from pipeline.taxonomy import Taxonomy
+
+NAMESPACE = "hdsynth.eval"
+MANIFEST_COLUMNS = (
+    "index", "scene", "status", "instances", "label_sha256", "instance_sha256", "photo_sha256",
+)  # fmt: skip
+
+
+class PhotoScorer(Interface):
+    """What the job asks of a scorer; `eval.scorer.Scorer` is one."""
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The taxonomy whose train ids it predicts."""
+
+    @property
+    def sha256(self) -> str:
+        """Of its weights."""
+
+    def describe(self) -> dict[str, Any]:
+        """What it is, for reports."""
+
+    def predict(self, photo: Photo, /) -> npt.NDArray[np.uint8]:
+        """Train ids uint8 [B, H, W] of photos uint8 [B, H, W, 3]."""
+
+    def features(self, photo: Photo, /) -> npt.NDArray[np.float32]:
+        """Pooled features float32 [B, F] of photos uint8 [B, H, W, 3]."""
+
+
+OpenScorer = Callable[[str], PhotoScorer]
+"""Loads the scorer onto a device; pickled into the pipeline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A shard of rendered photos, or a block of real ones."""
+
+    side: Side
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class EvalSpec:
+    """All that workers need to know; small, and pickled into the pipeline."""
+
+    out: OutputFolder
+    taxonomy: Taxonomy
+    real: Source
+    real_root: str
+    """Where the real photos lie."""
+    real_scenes: tuple[str, ...]
+    """The scenes to score, in order."""
+    block: int
+    """Real photos per task."""
+    protocol: Protocol
+    mapping: ClassMapping
+    open_scorer: OpenScorer
+    device: str
+    batch_pixels: int
+    counts: CountsFolder
+    features: bool = False
+    """Whether to keep features of each photo, for distances between sets of photos."""
+
+    def real_block(self, number: int) -> range:
+        """Places in `real_scenes` of a block."""
+        return range(len(self.real_scenes))[number * self.block : (number + 1) * self.block]
+
+    def fingerprint(self, task: Task) -> str:
+        """A hash of the photos of a task and of how they are scored.
+
+        Raises:
+            OutputError: The manifest of a shard cannot be read.
+        """
+        protocol = self.protocol.to_plain()
+        del protocol["rendered"], protocol["real"]
+        photos: object
+        if task.side == "rendered":
+            rows = read_manifest(self.out.manifest(task.number), MANIFEST_COLUMNS)
+            photos = [{k: v for k, v in row.items() if k != "instances"} for row in rows]
+        else:
+            photos = [self.real_root, *(self.real_scenes[i] for i in self.real_block(task.number))]
+        text = json.dumps([protocol, self.features, photos], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """A scene to be scored, and what is known of its objects."""
+
+    index: int
+    scene: Scene
+    origins: dict[int, str]
+    default_origin: str
+
+
+@dataclass(frozen=True, eq=False)  # no slots: Beam shares it by a weak reference
+class LoadedScorer:
+    """A scorer on its device."""
+
+    scorer: PhotoScorer
+    lease: Lease
+
+
+def load(spec: EvalSpec) -> LoadedScorer:
+    """Take a device and load the scorer onto it."""
+    tune_allocator()
+    lease = lease_device(candidate_devices(spec.device))
+    loaded = LoadedScorer(spec.open_scorer(lease.device), lease)
+    weakref.finalize(loaded, lease.close)
+    return loaded
+
+
+def subjects(spec: EvalSpec, task: Task) -> Iterator[Subject]:
+    """The scenes of a task at the sizes of the protocol, one at a time.
+
+    Raises:
+        EvalError: A photo is missing or damaged, or its size does not fit the protocol.
+        DatasetError: A file of a real scene cannot be used.
+    """
+    if task.side == "real":
+        for place in spec.real_block(task.number):
+            yield _real_subject(spec, place)
+        return
+    store = Store(spec.out.data)
+    for row in read_manifest(spec.out.manifest(task.number), MANIFEST_COLUMNS):
+        if row["status"] == OK:
+            yield _rendered_subject(spec, store, row)
+
+
+def read_subject(spec: EvalSpec, side: Side, index: int) -> Subject:
+    """One scene at the sizes of the protocol.
+
+    Args:
+        spec: Where scenes are.
+        side: Rendered or real.
+        index: The sample's number, or the photo's among the real ones.
+
+    Raises:
+        EvalError: As for `subjects`.
+        DatasetError: As for `subjects`.
+    """
+    if side == "real":
+        return _real_subject(spec, index)
+    store = Store(spec.out.data)
+    shard = index // store.shard_size
+    rows = read_manifest(spec.out.manifest(shard), MANIFEST_COLUMNS)
+    return _rendered_subject(spec, store, rows[index - shard * store.shard_size])
+
+
+def _real_subject(spec: EvalSpec, place: int) -> Subject:
+    scene = spec.real.read(spec.real_scenes[place])
+    return Subject(place, scored_scene(scene, spec.protocol, spec.taxonomy), {}, "real")
+
+
+def _rendered_subject(spec: EvalSpec, store: Store, row: dict[str, Any]) -> Subject:
+    index = row["index"]
+    try:
+        photo, label, instance = (
+            np.asarray(array[index]) for array in (store.photo, store.label, store.instance)
+        )
+    except Exception as error:  # zarr raises what its codec does
+        raise EvalError(
+            f"{spec.out.data}: sample {index} cannot be read ({error}); "
+            f"see hdsynth verify {spec.out.root}"
+        ) from error
+    scene = Scene(row["scene"], label, instance, photo)
+    origins = {item["id"]: item["origin"] for item in row["instances"]}
+    return Subject(index, scored_scene(scene, spec.protocol, spec.taxonomy), origins, "source")
+
+
+def score_batch(
+    batch: Sequence[Subject], scorer: PhotoScorer, spec: EvalSpec
+) -> Iterator[ImageCounts]:
+    """Read photos back and compare them with their maps.
+
+    Raises:
+        EvalError: The scorer's prediction has another size than the photo.
+    """
+    photos = np.stack([s.scene.photo for s in batch if s.scene.photo is not None])
+    predicted = scorer.predict(photos)
+    if predicted.shape != photos.shape[:3]:
+        raise EvalError(
+            f"the scorer's prediction has the shape {predicted.shape} for photos of "
+            f"{photos.shape[:3]}, expected the same"
+        )
+    features = scorer.features(photos) if spec.features else None
+    predictions = resize_map(spec.mapping.prediction(predicted), spec.protocol.score_size)
+    band = band_width(spec.protocol.score_size)
+    for place, subject in enumerate(batch):
+        counts = count_image(
+            subject.index,
+            subject.scene.name,
+            spec.mapping.target(subject.scene.label),
+            subject.scene.instance,
+            predictions[place],
+            mapping=spec.mapping,
+            band=band,
+            origins=subject.origins,
+            default_origin=subject.default_origin,
+        )
+        if features is not None:
+            counts.features = features[place]
+        yield counts
+
+
+class ScoreShard(beam.DoFn):
+    """Scores the photos of a task and commits their counts."""
+
+    def __init__(self, spec: EvalSpec) -> None:
+        self._spec = spec
+        self._shared = Shared()
+
+    def setup(self) -> None:
+        """Load the scorer, once per process."""
+        self._loaded: LoadedScorer = self._shared.acquire(lambda: load(self._spec))
+
+    def process(self, task: Task) -> Iterator[int]:
+        """Score one task; yields its number.
+
+        What is wrong with a photo is written down for the driver: engines would wrap an exception
+        in pages of their own.
+        """
+        spec = self._spec
+        try:
+            counts = self._score(task)
+        except HdsynthError as error:
+            write_atomically(spec.counts.error(task.side, task.number), str(error).encode())
+            return
+        commit_counts(
+            spec.counts.file(task.side, task.number), counts, fingerprint=spec.fingerprint(task)
+        )
+        Metrics.counter(NAMESPACE, f"photos_{task.side}").inc(len(counts))
+        yield task.number
+
+    def _score(self, task: Task) -> list[ImageCounts]:
+        spec = self._spec
+        size = photos_per_batch(spec.batch_pixels, spec.protocol.input_size)
+        waiting = subjects(spec, task)
+        counts: list[ImageCounts] = []
+        while batch := list(islice(waiting, size)):
+            counts += score_batch(batch, self._loaded.scorer, spec)
+        return counts
+
+
+def build(pipeline: beam.Pipeline, spec: EvalSpec, tasks: Sequence[Task]) -> object:
+    """Add the job for some tasks to a Beam pipeline."""
+    return (
+        pipeline
+        | "Tasks" >> beam.Create(list(tasks), reshuffle=False)
+        | "Spread" >> beam.Reshuffle()
+        | "Score" >> beam.ParDo(ScoreShard(spec))
+    )
