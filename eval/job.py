@@ -58,8 +58,18 @@ class PhotoScorer(Interface):
     def predict(self, photo: Photo, /) -> npt.NDArray[np.uint8]:
         """Train ids uint8 [B, H, W] of photos uint8 [B, H, W, 3]."""
 
+    def losses(self, photo: Photo, train_ids: npt.NDArray[np.uint8], /) -> npt.NDArray[np.float32]:
+        """Cross entropy float32 [B, H, W] against train ids uint8 [B, H, W]; NaN where ignored."""
+
     def features(self, photo: Photo, /) -> npt.NDArray[np.float32]:
         """Pooled features float32 [B, F] of photos uint8 [B, H, W, 3]."""
+
+    def feature_maps(self, photo: Photo, /) -> list[npt.NDArray[np.float32]]:
+        """Features of each stage of the encoder, float32 [B, C, h, w]."""
+
+    @property
+    def features_name(self) -> str:
+        """Whose features they are."""
 
 
 OpenScorer = Callable[[str], PhotoScorer]
@@ -93,8 +103,8 @@ class EvalSpec:
     device: str
     batch_pixels: int
     counts: CountsFolder
-    features: bool = False
-    """Whether to keep features of each photo, for distances between sets of photos."""
+    features: str | None = None
+    """Whose features to keep of each photo, for distances between sets of photos."""
 
     def real_block(self, number: int) -> range:
         """Places in `real_scenes` of a block."""
@@ -218,7 +228,7 @@ def score_batch(
             f"the scorer's prediction has the shape {predicted.shape} for photos of "
             f"{photos.shape[:3]}, expected the same"
         )
-    features = scorer.features(photos) if spec.features else None
+    features = scorer.features(photos) if spec.features is not None else None
     predictions = resize_map(spec.mapping.prediction(predicted), spec.protocol.score_size)
     band = band_width(spec.protocol.score_size)
     for place, subject in enumerate(batch):

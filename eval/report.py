@@ -146,8 +146,20 @@ class Distances(Settings):
     features: str
     """Which network's features: these distances are not FID, whose network is another."""
     frechet: float | None
-    kid: float | None
-    kid_std: float | None = None
+    """Fréchet distance; biased by the number of photos."""
+    kernel: float | None
+    """Squared kernel distance, unbiased: around 0 for photos that cannot be told apart."""
+    kernel_std: float | None
+
+
+class DiversityRow(Settings):
+    """How different photos of the same label map look."""
+
+    mean: float
+    """Mean perceptual distance of two photos of one label map."""
+    std: float | None
+    label_maps: int
+    pairs: int
 
 
 class Report(Settings):
@@ -175,7 +187,7 @@ class Report(Settings):
     bootstrap: dict[str, float]
     """Replicates, seed and level of the intervals."""
     distances: Distances | None = None
-    diversity: dict[str, float | None] | None = None
+    diversity: DiversityRow | None = None
     gate: list[RuleRow] = Field(default_factory=list)
 
     @property

@@ -7,6 +7,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow.parquet as pq
 
@@ -14,12 +15,24 @@ from eval.assembly import image_table, make_report
 from eval.counts import CountsFolder, Side, SideCounts, read_counts
 from eval.errors import EvalError
 from eval.gate import Gate, check_classes, check_gate
-from eval.job import EvalSpec, OpenScorer, PhotoScorer, Task, build
+from eval.job import EvalSpec, OpenScorer, PhotoScorer, Task, build, load
 from eval.junit import write_junit
 from eval.mapping import ClassMapping
 from eval.pages import write_pages
 from eval.protocol import Preset, Size, choose_protocol
-from eval.report import REPORT, ExcludedRow, RealRow, Report, RunRow, check_comparable, read_report
+from eval.report import (
+    REPORT,
+    Distances,
+    DiversityRow,
+    ExcludedRow,
+    RealRow,
+    Report,
+    RunRow,
+    check_comparable,
+    finite,
+    read_report,
+)
+from eval.variants import measure_diversity
 from pipeline.config import RenderConfig, resolved_dataset
 from pipeline.devices import candidate_devices
 from pipeline.engine import Engine
@@ -33,7 +46,12 @@ from pipeline.sources import DatasetConfig, Source, open_source
 from pipeline.store import Store, shard_file
 from pipeline.taxonomy import Taxonomy
 
+if TYPE_CHECKING:
+    from eval.scorer import FeatureSource
+
 log = logging.getLogger("hdsynth.eval")
+
+FeatureChoice = Literal["none", "scorer", "imagenet"]
 
 BLOCK = 16
 """Real photos per task."""
@@ -64,21 +82,23 @@ class EvalConfig:
     workers: int = 1
     exclude_failed: bool = False
     """Whether to score a run of which samples failed or are not made yet, without them."""
-    features: bool = False
-    """Whether to compute distances between the sets of photos."""
+    features: FeatureChoice = "scorer"
+    """Whose features to take for distances between the sets of photos, if any's."""
 
 
-def load_scorer(path: Path, device: str, *, dtype: str) -> PhotoScorer:
+def load_scorer(path: Path, device: str, *, dtype: str, features: FeatureChoice) -> PhotoScorer:
     """Load a scorer; heavy imports wait until then.
 
     Args:
         path: Its folder or file.
         device: A torch device.
         dtype: Its arithmetic.
+        features: Whose features it gives.
     """
     from eval.scorer import load_scorer as load
 
-    return load(path, device=device, dtype=dtype)
+    given: FeatureSource = "imagenet" if features == "imagenet" else "scorer"
+    return load(path, device=device, dtype=dtype, features=given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +159,7 @@ def prepare(config: EvalConfig, open_scorer: OpenScorer) -> PreparedEval:
         device=config.device,
         batch_pixels=config.batch_pixels,
         counts=CountsFolder(config.report.absolute() / COUNTS),
-        features=config.features,
+        features=_features(scorer, config.features),
     )
     tasks = [Task("rendered", shard) for shard in shards]
     tasks += [Task("real", number) for number in range(-(-len(scenes) // BLOCK))]
@@ -173,7 +193,9 @@ def evaluate(
     """
     start = perf_counter()
     engine = Engine.choose(beam_options)
-    open_scorer = open_scorer or partial(load_scorer, config.scorer, dtype=config.dtype)
+    open_scorer = open_scorer or partial(
+        load_scorer, config.scorer, dtype=config.dtype, features=config.features
+    )
     _check_target(config.report)
     before = None if baseline is None else read_report(baseline)
     prepared = prepare(config, open_scorer)
@@ -197,6 +219,7 @@ def evaluate(
             version=version("hdsynth"),
             poor_oracle=(gate or Gate()).oracle_mean_iou,
         )
+        report = _with_distances(report, spec, sides["rendered"], sides["real"])
         if gate is not None or before is not None:
             report = report.model_copy(update={"gate": check_gate(report, gate or Gate(), before)})
         pq.write_table(
@@ -208,6 +231,54 @@ def evaluate(
         write_junit(config.report / JUNIT, report.gate, seconds=perf_counter() - start)
         report.save(config.report)
     return report
+
+
+def _features(scorer: PhotoScorer, choice: FeatureChoice) -> str | None:
+    """Whose features are kept; None where none are asked for, or an adapted model has none."""
+    if choice == "none":
+        return None
+    try:
+        return scorer.features_name
+    except EvalError:
+        if choice == "imagenet":
+            raise
+        log.warning("the scorer gives no features, so no distances are measured")
+        return None
+
+
+def _with_distances(
+    report: Report, spec: EvalSpec, rendered: SideCounts, real: SideCounts
+) -> Report:
+    """The report with how far the sets of photos are apart, and how different variants look."""
+    from eval.features import FeatureMoments, frechet_distance, kernel_distance
+
+    ours, theirs = rendered.features, real.features
+    if spec.features is None or ours is None or theirs is None:
+        return report
+    frechet, kernel = None, None
+    if min(len(ours), len(theirs)) > 1:
+        frechet = frechet_distance(FeatureMoments.of(ours), FeatureMoments.of(theirs))
+        kernel = kernel_distance(ours, theirs)
+    distances = Distances(
+        features=spec.features,
+        frechet=frechet,
+        kernel=None if kernel is None else kernel.mean,
+        kernel_std=None if kernel is None else kernel.std,
+    )
+    loaded = load(spec)
+    try:
+        variants = measure_diversity(spec, loaded.scorer)
+    finally:
+        loaded.lease.close()
+    row = None
+    if variants is not None:
+        row = DiversityRow(
+            mean=variants.mean,
+            std=finite(variants.std),
+            label_maps=variants.label_maps,
+            pairs=variants.pairs,
+        )
+    return report.model_copy(update={"distances": distances, "diversity": row})
 
 
 def count(spec: EvalSpec, tasks: Sequence[Task], *, engine: Engine, workers: int) -> None:

@@ -34,6 +34,20 @@ class ColorScorer:
             found[first], found[second] = self.swap[1], self.swap[0]
         return found[:, self.crop :]
 
+    @property
+    def features_name(self) -> str:
+        return "mean colours"
+
+    def losses(
+        self, photo: npt.NDArray[np.uint8], train_ids: npt.NDArray[np.uint8]
+    ) -> npt.NDArray[np.float32]:
+        losses = np.where(self.predict(photo) == train_ids, 0.1, 3.0).astype(np.float32)
+        losses[train_ids == 255] = np.nan
+        return losses
+
+    def feature_maps(self, photo: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+        return [photo.transpose(0, 3, 1, 2).astype(np.float32)]
+
     def features(self, photo: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         return photo.reshape(len(photo), -1, 3).mean(axis=1).astype(np.float32)
 
@@ -54,7 +68,8 @@ class OpenColorScorer:
         )
 
 
-def load_color_scorer(path: Path, device: str, *, dtype: str) -> ColorScorer:
+def load_color_scorer(path: Path, device: str, *, dtype: str, features: str) -> ColorScorer:
     """In place of `eval.run.load_scorer`."""
+    assert features == "scorer"
     assert dtype == "float32"
     return OpenColorScorer()(device)

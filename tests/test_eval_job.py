@@ -158,7 +158,7 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
 
 
 def test_features_are_kept_if_asked_for(out: OutputFolder, tmp_path: Path) -> None:
-    run(out, tmp_path / "r", features=True)
+    report = run(out, tmp_path / "r")
     prepared = prepare(config(out, tmp_path / "r"), OpenColorScorer())
     counts = CountsFolder(tmp_path / "r" / "counts")
     read = read_counts(
@@ -168,4 +168,11 @@ def test_features_are_kept_if_asked_for(out: OutputFolder, tmp_path: Path) -> No
     )
     photos = np.asarray(zarr.open_group(out.data, mode="r")["photo"][:])
     assert read.features is not None
-    np.testing.assert_allclose(read.features, photos.mean(axis=(1, 2)), rtol=1e-5)
+    means = photos.mean(axis=(1, 2))
+    np.testing.assert_allclose(read.features, means, rtol=1e-5)
+    assert report.distances is not None
+    assert report.distances.features == "mean colours"
+    assert report.distances.frechet is not None
+    assert report.distances.frechet > 0
+    assert report.diversity is None  # no label map was rendered twice
+    assert run(out, tmp_path / "n", features="none").distances is None

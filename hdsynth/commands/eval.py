@@ -76,6 +76,13 @@ PRESETS = ("as-rendered", "paper", "spade-512")
     is_flag=True,
     help="Leave out samples that failed or are not made yet, instead of refusing.",
 )
+@click.option(
+    "--features",
+    type=click.Choice(["none", "scorer", "imagenet"]),
+    default="scorer",
+    show_default=True,
+    help="Whose features the distances between rendered and real photos are taken on.",
+)
 @click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
 @click.option("--device", metavar="auto|cpu|cuda", default="auto", show_default=True)
 @click.option(
@@ -202,6 +209,7 @@ def read_options(out: Path, options: dict[str, Any]) -> "EvalConfig":
         batch_pixels=options["batch_pixels"],
         workers=options["workers"],
         exclude_failed=options["exclude_failed"],
+        features=options["features"],
     )
 
 
