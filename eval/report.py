@@ -162,6 +162,18 @@ class DiversityRow(Settings):
     pairs: int
 
 
+class FilterRow(Settings):
+    """What a filter marked; see `eval.filter`."""
+
+    factor: float
+    class_losses: dict[str, float | None]
+    limits: dict[str, Any]
+    judged_pixels: int
+    unfaithful_pixels: int
+    judged_objects: int
+    unfaithful_objects: int
+
+
 class Report(Settings):
     """An evaluation."""
 
@@ -188,6 +200,7 @@ class Report(Settings):
     """Replicates, seed and level of the intervals."""
     distances: Distances | None = None
     diversity: DiversityRow | None = None
+    filter: FilterRow | None = None
     gate: list[RuleRow] = Field(default_factory=list)
 
     @property

@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +15,8 @@ import pyarrow.parquet as pq
 from eval.assembly import image_table, make_report
 from eval.counts import CountsFolder, Side, SideCounts, read_counts
 from eval.errors import EvalError
+from eval.faithful import FACTOR
+from eval.filter import check_filter, write_filter
 from eval.gate import Gate, check_classes, check_gate
 from eval.job import EvalSpec, OpenScorer, PhotoScorer, Task, build, load
 from eval.junit import write_junit
@@ -25,6 +28,7 @@ from eval.report import (
     Distances,
     DiversityRow,
     ExcludedRow,
+    FilterRow,
     RealRow,
     Report,
     RunRow,
@@ -82,6 +86,10 @@ class EvalConfig:
     workers: int = 1
     exclude_failed: bool = False
     """Whether to score a run of which samples failed or are not made yet, without them."""
+    write_filter: bool = False
+    """Whether to mark unfaithful pixels and objects in the run itself."""
+    filter_factor: float = FACTOR
+    """A pixel is unfaithful above so many times its class's mean loss on real photos."""
     features: FeatureChoice = "scorer"
     """Whose features to take for distances between the sets of photos, if any's."""
 
@@ -202,6 +210,8 @@ def evaluate(
     spec = prepared.spec
     if gate is not None:
         check_classes(gate, spec.mapping.names)
+    if config.write_filter:
+        check_filter(spec)
     if before is not None:
         _check_baseline(before, spec, baseline)
     spec.counts.root.mkdir(parents=True, exist_ok=True)
@@ -219,6 +229,8 @@ def evaluate(
             version=version("hdsynth"),
             poor_oracle=(gate or Gate()).oracle_mean_iou,
         )
+        if config.write_filter:
+            report = report.model_copy(update={"filter": _filter(config, prepared, engine=engine)})
         report = _with_distances(report, spec, sides["rendered"], sides["real"])
         if gate is not None or before is not None:
             report = report.model_copy(update={"gate": check_gate(report, gate or Gate(), before)})
@@ -244,6 +256,23 @@ def _features(scorer: PhotoScorer, choice: FeatureChoice) -> str | None:
             raise
         log.warning("the scorer gives no features, so no distances are measured")
         return None
+
+
+def _filter(config: EvalConfig, prepared: PreparedEval, *, engine: Engine) -> FilterRow:
+    """Mark what is unfaithful in the run, which no other job may write meanwhile."""
+    with (
+        locked(prepared.spec.out.root),
+        TemporaryDirectory(prefix=".filter-", dir=config.report) as folder,
+    ):
+        summary = write_filter(
+            prepared.spec,
+            prepared.tasks,
+            results=Path(folder).absolute(),
+            engine=engine,
+            workers=config.workers,
+            factor=config.filter_factor,
+        )
+    return FilterRow.model_validate(asdict(summary))
 
 
 def _with_distances(

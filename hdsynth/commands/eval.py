@@ -77,6 +77,20 @@ PRESETS = ("as-rendered", "paper", "spade-512")
     help="Leave out samples that failed or are not made yet, instead of refusing.",
 )
 @click.option(
+    "--write-filter",
+    is_flag=True,
+    help="Also mark unfaithful pixels and objects in OUT: the array `faithful` beside the labels, "
+    "and verdicts in the manifests.",
+)
+@click.option(
+    "--filter-factor",
+    metavar="X",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.25,
+    show_default=True,
+    help="A pixel is unfaithful above X times its class's mean loss on real photos.",
+)
+@click.option(
     "--features",
     type=click.Choice(["none", "scorer", "imagenet"]),
     default="scorer",
@@ -210,6 +224,8 @@ def read_options(out: Path, options: dict[str, Any]) -> "EvalConfig":
         workers=options["workers"],
         exclude_failed=options["exclude_failed"],
         features=options["features"],
+        write_filter=options["write_filter"],
+        filter_factor=options["filter_factor"],
     )
 
 
@@ -277,6 +293,12 @@ def show(report: "Report", folder: Path) -> None:
         f"oracle's mean IoU; {report.rendered.images} rendered and {report.oracle.images} real "
         f"photos, protocol {report.protocol_id}"
     )
+    if report.filter is not None:
+        marked = report.filter
+        click.echo(
+            f"marked as unfaithful: {marked.unfaithful_pixels:,} of {marked.judged_pixels:,} "
+            f"pixels, {marked.unfaithful_objects:,} of {marked.judged_objects:,} objects"
+        )
     for warning in report.warnings:
         click.echo(f"note: {warning}", err=True)
     click.echo(f"see {folder / 'report.html'}")
