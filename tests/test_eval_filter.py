@@ -10,8 +10,9 @@ import zarr
 from eval.errors import EvalError
 from eval.filter import scorer_train_ids
 from eval.mapping import ClassMapping
+from eval.prepare import EvalConfig
 from eval.report import Report
-from eval.run import EvalConfig, evaluate
+from eval.run import evaluate
 from pipeline.output import OutputFolder
 from pipeline.reader import SyntheticDataset
 from pipeline.taxonomy import Taxonomy

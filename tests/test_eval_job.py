@@ -11,8 +11,9 @@ from eval import pictures
 from eval.confusion import VOID
 from eval.counts import CountsFolder, read_counts
 from eval.errors import EvalError
+from eval.prepare import EvalConfig, prepare
 from eval.report import Report
-from eval.run import EvalConfig, evaluate, prepare
+from eval.run import evaluate
 from pipeline.manifest import read_manifests
 from pipeline.output import OutputFolder
 from pipeline.taxonomy import Taxonomy

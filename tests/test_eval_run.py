@@ -7,8 +7,9 @@ import pytest
 
 from eval.errors import EvalError
 from eval.gate import Gate
+from eval.prepare import EvalConfig
 from eval.report import read_report
-from eval.run import EvalConfig, evaluate
+from eval.run import evaluate
 from hdmodel.errors import InputError
 from pipeline.errors import OutputError
 from pipeline.output import OutputFolder

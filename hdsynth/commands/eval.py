@@ -12,8 +12,8 @@ from hdsynth.commands.render import BEAM_OPTIONS, BeamCommand, exit_on_interrupt
 
 if TYPE_CHECKING:
     from eval.gate import Gate
+    from eval.prepare import EvalConfig
     from eval.report import Report
-    from eval.run import EvalConfig
 
 EXIT_GATE = 3
 DTYPES = ("float32", "bfloat16", "float16")
@@ -190,7 +190,7 @@ def read_options(out: Path, options: dict[str, Any]) -> "EvalConfig":
     Raises:
         ConfigError: It describes none.
     """
-    from eval.run import EvalConfig
+    from eval.prepare import EvalConfig
     from hdmodel.settings import override
     from pipeline.output import OutputFolder
     from pipeline.sources import DatasetConfig
