@@ -184,7 +184,7 @@ class Scorer:
         at_once = 1
         if self.device.type != "cpu":
             at_once = max(1, _PIXELS_PER_PASS // (height * width))
-        pixels = torch.from_numpy(np.ascontiguousarray(photo))
+        pixels = torch.tensor(photo)  # a copy: what the caller has may be read-only
         return [part.to(self.device) for part in torch.split(pixels, at_once)]
 
     @torch.inference_mode()

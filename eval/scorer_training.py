@@ -267,10 +267,15 @@ class _Run:
             if key.startswith("network.")
         }
         self.network.load_state_dict(weights)
+        learning = [p for group in self.optimiser.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             if key.startswith("optimiser."):
                 _, number, name = key.split(".")
+                weight = learning[int(number)]
+                if value.shape == weight.shape:
+                    # The fused optimiser walks weights and moments as they lie in memory.
+                    value = torch.empty_like(weight).copy_(value)
                 state.setdefault(int(number), {})[name] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
         return int(next(iter(state.values()))["step"])
@@ -326,7 +331,7 @@ def score(
     with torch.inference_mode():
         for index in range(len(held_out)):
             ids, _, photo = held_out[index]
-            pixels = torch.from_numpy(np.ascontiguousarray(photo))[None].to(device)
+            pixels = torch.tensor(photo)[None].to(device)
             predicted = segmenter(pixels).argmax(1)[0].to(torch.uint8).cpu().numpy()
             matrix.update(ids.astype(np.uint8), predicted)
     names = class_names(taxonomy)
