@@ -37,6 +37,8 @@ from eval.scores import (
 
 EXTREMES = 12
 """How many of the best and of the worst photos are listed."""
+FEW_SCENES = 10
+"""Fewer scenes than this make no interval."""
 
 
 def make_report(
@@ -243,6 +245,12 @@ def _warnings(
         found.append(
             f"the scorer does not know {', '.join(mapping.unscored)}; pixels of them are void here"
         )
+    for name, side in (("rendered", rendered), ("real", oracle)):
+        if side.scenes < FEW_SCENES:
+            found.append(
+                f"the {name} photos come from {side.scenes} scenes only, so their intervals say "
+                "little"
+            )
     absent = [n for n in mapping.names if rendered.iou[n].value is None]
     if absent:
         found.append(f"absent from the rendered side, and from its mean: {', '.join(absent)}")

@@ -45,6 +45,7 @@ def test_failed_samples_are_left_out_only_if_asked(tmp_path: Path) -> None:
     assert (report.run.scored, report.run.excluded_samples, report.rendered.images) == (2, 4, 2)
     assert [(e.index, e.shard) for e in report.run.excluded] == [(1, 0), (4, 2), (None, 1)]
     assert "4 of 6 samples failed" in " ".join(report.warnings)
+    assert "the rendered photos come from 2 scenes only" in " ".join(report.warnings)
     assert report.protocol["rendered"] == 2
 
 

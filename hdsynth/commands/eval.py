@@ -135,7 +135,7 @@ def evaluate(
     as_json: bool,
     **options: Any,
 ) -> None:
-    r"""Say how real the photos of the run in OUT are.
+    """Say how real the photos of the run in OUT are.
 
     The scorer, a segmentation network, reads the photos back; what it reads is compared with the
     label maps they were rendered from, and with what it reads in real photos: the oracle. DIR gets
@@ -144,9 +144,7 @@ def evaluate(
     With a rule (--fail-under-..., --gate, --baseline) the exit code is 3 if one is violated.
     Anything after `--` goes to Apache Beam.
 
-    \b
-    hdsynth eval OUT --scorer DIR --report DIR
-    hdsynth eval --compare REPORT NAME=REPORT ...
+    `hdsynth eval --compare REPORT NAME=REPORT ...` prints tables of several reports instead.
     """
     if compare:
         print_comparison(paths, table)
