@@ -114,6 +114,7 @@ def apply_to_run(
         generator=generator or choose_checkpoint(settings.checkpoint, folder.read_taxonomy()),
         style=style or (config.style if generator is None else None),
         device=device,
+        dtype=settings.dtype,
         seed=config.seed,
     )
 
@@ -129,6 +130,7 @@ def apply_program(
     generator: Path | None = None,
     style: StyleConfig | None = None,
     device: str = "auto",
+    dtype: str = "bfloat16",
     seed: int = 0,
 ) -> Applied:
     """Apply a program to its scene and write what comes out, as pictures and as maps.
@@ -143,6 +145,7 @@ def apply_program(
         generator: Checkpoint that renders the edited scene; without one, there is no photo.
         style: How objects look in the photo.
         device: Where it is rendered.
+        dtype: Arithmetic of the generator.
         seed: Of random looks.
 
     Raises:
@@ -179,6 +182,7 @@ def apply_program(
             bank=bank,
             style=style,
             device=device,
+            dtype=dtype,
             seed=seed,
         )
     to.mkdir(parents=True, exist_ok=True)
@@ -229,6 +233,7 @@ def _render(
     bank: DonorBank | None,
     style: StyleConfig | None,
     device: str,
+    dtype: str,
     seed: int,
 ) -> Photo:
     taxonomy, scene = source.taxonomy, made.scene
@@ -242,7 +247,7 @@ def _render(
         checkpoint=checkpoint,
         num_classes=taxonomy.num_classes,
         device=device,
-        dtype="bfloat16",
+        dtype=dtype,
         batch_pixels=1,
         style=chosen,
         photos=photos,

@@ -6,7 +6,7 @@ Everything works inside the boxes of objects; nothing scans the whole picture bu
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ from pipeline.roles import ClassRoles
 from pipeline.scene import INSTANCES_PER_CLASS, InstanceMap, LabelMap, Scene
 
 Origin = Literal["source", "edited", "pasted", "duplicated"]
+
+ValueT = TypeVar("ValueT")
 
 ALWAYS_IN_FRONT = np.iinfo(np.int32).max
 
@@ -78,6 +80,8 @@ class Canvas:
     _contact: npt.NDArray[np.int32] = field(init=False)
     """Per value of the instance map: the lowest row of what carries it; -1 for stuff."""
     _behind: dict[int, _Behind] = field(default_factory=dict)
+    _shapes: dict[int, Cutout] = field(default_factory=dict)
+    """The whole shapes of objects that operations put where they are."""
     _journal: list[Callable[[], None]] = field(default_factory=list)
 
     @classmethod
@@ -155,7 +159,8 @@ class Canvas:
         """Take an object out of the maps.
 
         Where an operation had put it, what it covered comes back; elsewhere, and where that is
-        gone itself, stuff from around fills the hole. What is known of the object stays.
+        gone itself, stuff from around fills the hole. Objects that operations put behind it show
+        what it hid of them. What is known of the object stays.
 
         Raises:
             OperationSkipped: Nothing of it can be seen, or there is no stuff to fill the hole with.
@@ -180,8 +185,9 @@ class Canvas:
             label, ids = label.copy(), ids.copy()
             label[hole] = filled[hole]
             ids[hole] = filled[hole]
+        self._uncover(instance, shape, label, ids, origin)
         self._write(box, label, ids, origin)
-        self._book(instance, self.known[instance], behind=None)
+        self._book(instance, self.known[instance], behind=None, shape=None)
 
     def put(self, shape: Cutout, instance: int, known: Known) -> None:
         """Put an object into the maps.
@@ -214,7 +220,7 @@ class Canvas:
         origin[visible] = self.stamp
         self._write(box, label, ids, origin)
         known = replace(known, box=shape.box, area=shape.area, since=self.stamp)
-        self._book(instance, known, behind=behind)
+        self._book(instance, known, behind=behind, shape=shape)
 
     def rename(self, instance: int, new: int, known: Known) -> None:
         """Give an object another id, of whatever class, and keep its pixels.
@@ -230,16 +236,31 @@ class Canvas:
         ids[shape.mask] = new
         origin[shape.mask] = self.stamp
         self._write(shape.box, label, ids, origin)
-        self._book(new, replace(known, since=self.stamp), behind=self._behind.get(instance))
+        self._book(
+            new,
+            known,
+            behind=self._behind.get(instance),
+            shape=self._shapes.get(instance),
+        )
         self.retire(instance)
+        # What was put over it remembers it under its old id.
+        before = dict(self._behind)
+        for other, behind in before.items():
+            if (covered := behind.instance == instance).any():
+                label, ids = behind.label.copy(), behind.instance.copy()
+                label[covered], ids[covered] = new // INSTANCES_PER_CLASS, new
+                self._behind[other] = replace(behind, label=label, instance=ids)
+        self._journal.append(lambda: self._restore_behind(before))
 
     def retire(self, instance: int) -> None:
         """Forget an object that was erased; its id stays taken."""
         known = self.known.pop(instance)
+        shape = self._shapes.pop(instance, None)
         self.gone.add(instance)
 
         def undo() -> None:
             self.known[instance] = known
+            _set(self._shapes, instance, shape)
             self.gone.discard(instance)
 
         self._journal.append(undo)
@@ -266,30 +287,37 @@ class Canvas:
         for instance, known in self.known.items():
             top, left, bottom, right = known.box
             self.known[instance] = replace(known, box=(top, width - right, bottom, width - left))
+        for instance, shape in self._shapes.items():
+            left = width - shape.left - shape.mask.shape[1]
+            self._shapes[instance] = Cutout(shape.top, left, shape.mask[:, ::-1])
 
     def take(self, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]) -> list[int]:
         """Rebuild the picture from some of its rows and columns, in the order given.
 
+        What the picture no longer shows of an object does not count as hidden: its whole area is
+        from then on the part of it that lies in the picture.
+
         Returns:
-            The ids of objects of which nothing can be seen any more.
+            The ids of objects that can no longer be seen, but could be before.
         """
+        before, shown = self.known, set(np.unique(self.instance).tolist())
+        window = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
         self.label = self.label[rows[:, None], columns]
         self.instance = self.instance[rows[:, None], columns]
         self.origin = self.origin[rows[:, None], columns]
         self._behind.clear()
-        before = self.known
-        # An object is as much larger as the picture is; a part that is cut off counts as hidden.
+        self._shapes.clear()
         height, width = self.size
-        growth = height / (int(rows[-1]) - int(rows[0]) + 1)
-        growth *= width / (int(columns[-1]) - int(columns[0]) + 1)
+        growth = height * width / ((window[2] - window[0]) * (window[3] - window[1]))
         self._measure_all()
         for instance, seen in self.known.items():
-            area = max(round(before[instance].area * growth), seen.area)
-            self.known[instance] = replace(before[instance], box=seen.box, area=area)
-        lost = sorted(before.keys() - self.known.keys())
+            old = before[instance]
+            area = max(round(old.area * _part(old.box, window) * growth), seen.area)
+            self.known[instance] = replace(old, box=seen.box, area=area)
+        lost = before.keys() - self.known.keys()
         self.gone.update(lost)
         self.touched.update(self.known)
-        return lost
+        return sorted(lost & shown)
 
     def _measure_all(self) -> None:
         """Find all objects, and how far down they and the crowds reach."""
@@ -343,6 +371,38 @@ class Canvas:
         found: Mask = np.array(nearer)[parts[inner]]
         return found
 
+    def _uncover(
+        self,
+        instance: int,
+        hole: Cutout,
+        label: LabelMap,
+        ids: InstanceMap,
+        origin: npt.NDArray[np.uint16],
+    ) -> None:
+        """Paint, into the maps of a hole's box, what it hid of objects that operations put there.
+
+        Nearer ones are painted over farther ones.
+        """
+        others = sorted(
+            (shape.contact_row, self.known[other].since, other)
+            for other, shape in self._shapes.items()
+            if other != instance and _part(shape.box, hole.box)
+        )
+        for contact_row, since, other in others:
+            shape = self._shapes[other]
+            box = _common(shape.box, hole.box)
+            there = _slices(box, within=hole.box)
+            seen = shape.mask[_slices(box, within=shape.box)] & hole.mask[there]
+            seen &= self._contact[ids[there]] <= contact_row
+            seen &= ~self._nearer_upright(box, contact_row)
+            label[there][seen] = other // INSTANCES_PER_CLASS
+            ids[there][seen] = other
+            origin[there][seen] = since
+
+    def _restore_behind(self, behind: dict[int, _Behind]) -> None:
+        self._behind.clear()
+        self._behind.update(behind)
+
     def _still_there(self, ids: InstanceMap, since: int) -> Mask:
         """Which pixels of a patch belong to stuff, or to objects that stayed where they were."""
         there = ids < INSTANCES_PER_CLASS
@@ -378,29 +438,27 @@ class Canvas:
 
         self._journal.append(undo)
 
-    def _book(self, instance: int, known: Known, *, behind: _Behind | None) -> None:
+    def _book(
+        self, instance: int, known: Known, *, behind: _Behind | None, shape: Cutout | None
+    ) -> None:
         """Note what is known of an object and what it covers, so that it can be undone."""
         before, covered = self.known.get(instance), self._behind.get(instance)
-        lowest = self._contact[instance]
+        lowest, old_shape = self._contact[instance], self._shapes.get(instance)
         self.known[instance] = known
         self._contact[instance] = known.box[2] - 1
-        self._set_behind(instance, behind)
+        _set(self._behind, instance, behind)
+        _set(self._shapes, instance, shape)
 
         def undo() -> None:
             self._contact[instance] = lowest
-            self._set_behind(instance, covered)
+            _set(self._behind, instance, covered)
+            _set(self._shapes, instance, old_shape)
             if before is None:
                 del self.known[instance]
             else:
                 self.known[instance] = before
 
         self._journal.append(undo)
-
-    def _set_behind(self, instance: int, behind: _Behind | None) -> None:
-        if behind is None:
-            self._behind.pop(instance, None)
-        else:
-            self._behind[instance] = behind
 
 
 def free_id(class_id: int, used: Collection[int]) -> int:
@@ -423,3 +481,26 @@ def _slices(box: Box, *, within: Box = (0, 0, 0, 0)) -> tuple[slice, slice]:
         slice(top - within[0], bottom - within[0]),
         slice(left - within[1], right - within[1]),
     )
+
+
+def _set(entries: dict[int, ValueT], key: int, value: ValueT | None) -> None:
+    if value is None:
+        entries.pop(key, None)
+    else:
+        entries[key] = value
+
+
+def _common(one: Box, other: Box) -> Box:
+    return (
+        max(one[0], other[0]),
+        max(one[1], other[1]),
+        min(one[2], other[2]),
+        min(one[3], other[3]),
+    )
+
+
+def _part(box: Box, window: Box) -> float:
+    """The part of a box that lies in another one."""
+    top, left, bottom, right = _common(box, window)
+    shown = max(bottom - top, 0) * max(right - left, 0)
+    return shown / ((box[2] - box[0]) * (box[3] - box[1]))

@@ -117,13 +117,18 @@ def bend(shape: Cutout, *, amplitude: float, rng: np.random.Generator) -> Cutout
         max(2, min(5, round(length / max(4 * amplitude, length / 4)) + 1))
         for length in shape.mask.shape
     ]
-    shifts = [_smooth(rng.uniform(-amplitude, amplitude, knots), (height, width)) for _ in range(2)]
-    rows = np.rint(np.arange(height)[:, None] + shifts[0]).astype(np.intp).clip(0, height - 1)
-    columns = np.rint(np.arange(width) + shifts[1]).astype(np.intp).clip(0, width - 1)
+    farthest = amplitude / np.sqrt(2)  # along each axis
+    # Towards the feet the shifts fade.
+    fade = np.clip((height - 1 - pad - np.arange(height)) / amplitude, 0, 1)[:, None]
+    down, across = (
+        fade * _smooth(rng.uniform(-farthest, farthest, knots), (height, width)) for _ in range(2)
+    )
+    rows = np.rint(np.arange(height)[:, None] + down).astype(np.intp).clip(0, height - 1)
+    columns = np.rint(np.arange(width) + across).astype(np.intp).clip(0, width - 1)
     bent = tight(mask[rows, columns], top=shape.top - pad, left=shape.left - pad)
     if bent is None:
         raise OperationSkipped("nothing is left of the object")
-    return Cutout(shape.contact_row - bent.mask.shape[0] + 1, bent.left, bent.mask)
+    return bent
 
 
 def _smooth(knots: npt.NDArray[np.float64], size: tuple[int, int]) -> npt.NDArray[np.float64]:

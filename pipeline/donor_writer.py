@@ -139,6 +139,7 @@ def new_bank(
         fit: How they are fitted.
         taxonomy: Their taxonomy.
     """
+    target = target.absolute()
     temporary = target.with_name(temporary_name(target.name))
     temporary.mkdir(parents=True)
     try:

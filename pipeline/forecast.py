@@ -142,7 +142,7 @@ def forecast(config: RenderConfig) -> Forecast:
         pasted=dict(pasted),
         unedited=unedited,
         quotas=plan.quotas,
-        disk_bytes=job.samples * _sample_bytes(job),
+        disk_bytes=job.samples * _sample_bytes(job, origin=config.output.origin),
         memory_bytes=_memory(job),
     )
 
@@ -152,9 +152,9 @@ def _batch(config: RenderConfig) -> int:
     return min(fitting, config.output.shard_size)
 
 
-def _sample_bytes(job: PreparedJob) -> int:
+def _sample_bytes(job: PreparedJob, *, origin: bool) -> int:
     height, width = job.config.size
-    return height * width * (3 + 4 + job.taxonomy.label_dtype.itemsize)
+    return height * width * (3 + 4 + job.taxonomy.label_dtype.itemsize + 2 * origin)
 
 
 def _memory(job: PreparedJob) -> int:
@@ -170,8 +170,8 @@ def _memory(job: PreparedJob) -> int:
         # It runs before a shard's batches, one scene at a time, in float32.
         weights += (job.checkpoint / ENCODER_FILE).stat().st_size
         activations = max(activations, height * width * _encoder_pixel_bytes(checkpoint.encoder))
-    shard = config.output.shard_size * _sample_bytes(job)
-    cache = min(CACHE_BYTES, len(job.scenes) * _sample_bytes(job))
+    shard = config.output.shard_size * _sample_bytes(job, origin=True)  # composed in any case
+    cache = min(CACHE_BYTES, len(job.scenes) * _sample_bytes(job, origin=False))
     # A shard is in memory as it is composed, as it is rendered, and as it is compressed.
     per_worker = PROCESS_BYTES + 2 * weights + activations + 3 * shard + cache
     processes = min(config.workers, job.shards)

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.layout import GRID, SceneRecord
+from pipeline.layout import BOTTOM, GRID, SceneRecord
 from pipeline.program import ChangeClass, CropZoom, Drop, Flip, Jitter, Operation
 from pipeline.quotas import MANY, Tally
 from pipeline.rules import Rules
+from pipeline.spacing import overlaps
 
 TRIES = 2
 """How often a demand is tried again in the same sample."""
@@ -21,6 +22,7 @@ MARGIN = 0.2
 """Part of a range of hidden parts that is kept from its ends."""
 
 Flags = npt.NDArray[np.bool_]
+Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,11 @@ class Demands:
     """Objects beside those of the source; below 0, so many are taken out."""
     hidden: tuple[Hidden, ...] = ()
 
+    @property
+    def any(self) -> bool:
+        """Whether anything is asked."""
+        return bool(self.bounds or self.extra or self.hidden)
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -60,7 +67,7 @@ class ObjectEdits:
         record: The scene as it is before them.
         rng: The sample's own generator.
         demands: What the sample must hold.
-        window: What it will show of the scene; all if None.
+        window: What it will show of the scene; all if None, as for a sample with demands.
         mirrored: Whether the program mirrors the scene, and so the record is.
         budget: Most edits.
     """
@@ -154,8 +161,7 @@ class ObjectEdits:
         return self.tally().count(class_id)
 
     def _reduce(self, class_id: int, most: int) -> None:
-        surplus = self._count(class_id) - most
-        while surplus > 0:
+        while self._count(class_id) > most:
             own = self.stage.present[: len(self.record.ids)] & (self.record.classes == class_id)
             able = np.flatnonzero(own & self.removable)
             if not len(able):
@@ -164,7 +170,6 @@ class ObjectEdits:
                 return self._fail(class_id, "max_edits reached")
             plain = able[self.editable[able]]
             self._drop(int(self.rng.choice(plain if len(plain) else able)))
-            surplus -= 1
         return None
 
     def _raise(self, class_id: int, fewest: int) -> None:
@@ -220,7 +225,8 @@ class ObjectEdits:
         if kind in ("move", "rescale", "flip", "duplicate"):
             able &= self.whole
         elif kind == "replace":
-            able &= ~self.record.truncated
+            # Where the feet of an object are hidden, it is not known where it stands.
+            able &= ~self.record.truncated & (self.record.hidden_sides & BOTTOM == 0)
         able &= self._possible(kind)
         for index in self.rng.permutation(np.flatnonzero(able))[:OBJECTS_TRIED].tolist():
             if EDITS[kind](self, index):
@@ -259,6 +265,15 @@ class ObjectEdits:
         self.operations.append(operation)
         self._tally = None
 
+    def _guard(self, index: int) -> None:
+        """Keep what stands before an object that an edit put somewhere: it may be asked to."""
+        count = len(self.record.ids)
+        _, left, bottom, right = self.stage.boxes[index]
+        others = self.stage.boxes[:count]
+        before = (others[:, 2] >= bottom) & (others[:, 0] < bottom)
+        before &= (others[:, 1] < right) & (others[:, 3] > left)
+        self.editable[before] = self.removable[before] = False
+
     def _drop(self, index: int) -> bool:
         self.stage.remove(index)
         self.editable[index] = self.removable[index] = False
@@ -278,6 +293,7 @@ class ObjectEdits:
         """Note the object that an edit put at the end of the stage."""
         self.areas = np.append(self.areas, area)
         self.fresh = np.append(self.fresh, True)
+        self._guard(len(self.areas) - 1)
 
     def _move(self, index: int) -> bool:
         move = self.rules.placer.move(self.stage, index, self.rng)
@@ -285,6 +301,7 @@ class ObjectEdits:
             return False
         self._made(move)
         self.fresh[index] = True
+        self._guard(index)
         return True
 
     def _rescale(self, index: int) -> bool:
@@ -294,6 +311,7 @@ class ObjectEdits:
         self._made(rescale)
         self.areas[index] *= rescale.scale**2
         self.fresh[index] = True
+        self._guard(index)
         return True
 
     def _flip(self, index: int) -> bool:
@@ -362,31 +380,32 @@ EDITS: dict[str, Callable[[ObjectEdits, int], bool]] = {
 }
 
 
-def _hidden(
-    boxes: npt.NDArray[np.float64], areas: npt.NDArray[np.float64], present: Flags, fresh: Flags
-) -> npt.NDArray[np.float64]:
+def _hidden(boxes: Values, areas: Values, present: Flags, fresh: Flags) -> Values:
     """The part of each object that nearer ones hide, where an edit placed one of the two [n].
 
     What an object covers of its box lies evenly in it, for lack of masks.
     """
-    top, left, bottom, right = boxes.T
-    rows = np.minimum(bottom[:, None], bottom) - np.maximum(top[:, None], top)
-    columns = np.minimum(right[:, None], right) - np.maximum(left[:, None], left)
-    overlap = np.maximum(rows, 0) * np.maximum(columns, 0)
-    box_areas = np.maximum((bottom - top) * (right - left), 1)
-    fill = np.minimum(areas / box_areas, 1)
-    order = np.arange(len(boxes))
-    nearer = (bottom > bottom[:, None]) | ((bottom == bottom[:, None]) & (order > order[:, None]))
-    counts = nearer & (fresh | fresh[:, None]) & present
-    part: npt.NDArray[np.float64] = np.where(counts, overlap * fill, 0.0).sum(axis=1) / box_areas
+    box_areas = np.maximum((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 1)
+    fill = np.minimum(areas / box_areas, 1) * present
+    part = np.zeros(len(boxes))
+    placed, stayed, everything = (
+        np.flatnonzero(fresh),
+        np.flatnonzero(~fresh),
+        np.arange(len(fresh)),
+    )
+    for hidden, nearer in ((placed, everything), (stayed, placed)):
+        bottom, other = boxes[hidden, None, 2], boxes[nearer, 2]
+        before = (other > bottom) | ((other == bottom) & (nearer > hidden[:, None]))
+        shared = overlaps(boxes[hidden], boxes[nearer]) * fill[nearer]
+        part[hidden] = np.where(before, shared, 0.0).sum(axis=1) / box_areas[hidden]
     return np.minimum(part, 1)
 
 
-def _inside(boxes: npt.NDArray[np.float64], window: CropZoom) -> npt.NDArray[np.float64]:
+def _inside(boxes: Values, window: CropZoom) -> Values:
     """The part of each box that a window shows [n]."""
     top, left, bottom, right = boxes.T
     rows = np.minimum(bottom, window.top + window.height) - np.maximum(top, window.top)
     columns = np.minimum(right, window.left + window.width) - np.maximum(left, window.left)
     shown = np.maximum(rows, 0) * np.maximum(columns, 0)
-    part: npt.NDArray[np.float64] = shown / np.maximum((bottom - top) * (right - left), 1)
+    part: Values = shown / np.maximum((bottom - top) * (right - left), 1)
     return part

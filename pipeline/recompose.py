@@ -168,8 +168,13 @@ def donors_from(scenes: Mapping[str, Scene]) -> Donors:
 
 
 def _remove_small(canvas: Canvas, program: Program, log: list[Event]) -> None:
-    """Log the objects that edits hid, and take out those of which they left too little."""
-    for instance in sorted(canvas.touched & canvas.known.keys()):
+    """Log the objects that edits hid, and take out those of which they left too little.
+
+    What edits put comes first, the latest before the others: what it covers may be whole again.
+    """
+    for instance in sorted(
+        canvas.touched & canvas.known.keys(), key=lambda i: (-canvas.known[i].since, i)
+    ):
         known = canvas.known[instance]
         shape = canvas.visible(instance)
         if shape is None:
@@ -209,7 +214,7 @@ def _renumber(instances: InstanceMap, numbers: Mapping[int, int]) -> InstanceMap
         return instances
     table = np.arange(max(int(instances.max()), *numbers) + 1, dtype=np.int32)
     table[list(numbers)] = list(numbers.values())
-    renumbered: InstanceMap = table[instances]
+    renumbered: InstanceMap = table.take(instances)
     return renumbered
 
 

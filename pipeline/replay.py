@@ -235,11 +235,17 @@ def _compare_maps(replayer: Replayer, record: dict[str, Any], made: Recomposed) 
     """
     if record["error_kind"] in ("read", "compose"):
         return "not recorded"
-    new = {"label": made.scene.label, "instance": made.scene.instance}
+    new: dict[str, npt.NDArray[np.integer]] = {
+        "label": made.scene.label,
+        "instance": made.scene.instance,
+    }
     store = Store(replayer.folder.data)
-    stored = {name: stored_pixels(store, name, record["index"]) for name in new}
+    index = record["index"]
+    stored = {name: stored_pixels(store, name, index) for name in new}
     differs = [name for name in new if digest(new[name]) != record[f"{name}_sha256"]]
     if not differs:
+        if store.origin is not None:
+            new["origin"], stored["origin"] = made.origin, stored_pixels(store, "origin", index)
         intact = all(
             pixels is not None and np.array_equal(pixels, new[name])
             for name, pixels in stored.items()

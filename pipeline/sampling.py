@@ -96,6 +96,8 @@ class Sampler:
             start.append(MirrorScene())
             record = record.mirrored()
         window = self._window(record.size, rng.random(4))
+        if demands.any:
+            window = None  # it could cut off what is asked for
         budget = constraints.max_edits
         kinds = self._draw_kinds(rng, most=budget - _asked(record, demands))
         # Regions are named by a pixel, so those that change class come before those that grow.

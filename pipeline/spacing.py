@@ -1,5 +1,7 @@
 """Spacing: how boxes of objects cover each other, and how far apart they are."""
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -7,12 +9,19 @@ SIMILAR_DEPTH = 0.15
 """Objects are neighbours if their contact rows differ by less than this part of the way from the
 horizon."""
 
+BLOCK = 256
+"""Boxes that are compared with all others at a time."""
+
 Floats = npt.NDArray[np.float64]
 Boxes = npt.NDArray[np.integer] | npt.NDArray[np.float64]
 
 
 def hidden_shares(boxes: Boxes, others: Boxes) -> Floats:
     """The share of each box [m, 4] that the boxes of nearer objects [n, 4] cover, at most 1."""
+    return _in_blocks(lambda part: _hidden_shares(part, others), boxes)
+
+
+def _hidden_shares(boxes: Boxes, others: Boxes) -> Floats:
     nearer = others[None, :, 2] > boxes[:, None, 2]
     covered: Floats = np.where(nearer, overlaps(boxes, others), 0).sum(axis=1) / box_areas(boxes)
     return np.minimum(covered, 1)
@@ -24,6 +33,10 @@ def nearest_gaps(boxes: Boxes, others: Boxes, *, horizon: float) -> Floats:
     Negative where they overlap, NaN where there is none. A box that is in both is not its own
     neighbour.
     """
+    return _in_blocks(lambda part: _nearest_gaps(part, others, horizon=horizon), boxes)
+
+
+def _nearest_gaps(boxes: Boxes, others: Boxes, *, horizon: float) -> Floats:
     depths, other_depths = (np.maximum(b[:, 2] - horizon, 1e-9) for b in (boxes, others))
     similar = np.abs(other_depths - depths[:, None]) < SIMILAR_DEPTH * depths[:, None]
     similar &= (boxes[:, None] != others[None]).any(axis=2)
@@ -47,3 +60,12 @@ def box_areas(boxes: Boxes) -> Floats:
     """The area of each box [n, 4]."""
     areas: Floats = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     return areas
+
+
+def _in_blocks(measure: Callable[[Boxes], Floats], boxes: Boxes) -> Floats:
+    """What a measure says of boxes [m, 4], some at a time: memory grows with one side only."""
+    if len(boxes) <= BLOCK:
+        return measure(boxes)
+    return np.concatenate(
+        [measure(boxes[start : start + BLOCK]) for start in range(0, len(boxes), BLOCK)]
+    )
