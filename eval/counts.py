@@ -6,7 +6,7 @@ Shape legend: N images, K evaluated classes, T of them things.
 """
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,8 @@ from pipeline.scene import InstanceMap
 
 Side = Literal["rendered", "real"]
 FINGERPRINT = b"hdsynth.eval"
+MOST_FEATURES = 50_000
+"""Photos whose features are in memory at a time: those of a million would take gigabytes."""
 
 OBJECT_TYPE = pa.struct(
     [
@@ -181,24 +183,29 @@ class SideCounts:
     object_correct: npt.NDArray[np.int32]
     object_origin: npt.NDArray[np.str_]
     features: npt.NDArray[np.float32] | None
-    """[N, F], or None if they were not asked for."""
+    """Of all photos, or of every n-th [M, F]; None if they were not asked for."""
 
     def __len__(self) -> int:
         """N."""
         return len(self.index)
 
 
-def read_counts(files: Iterable[Path], *, num_classes: int, num_things: int) -> SideCounts:
+def read_counts(
+    files: Sequence[Path], *, num_classes: int, num_things: int, most_features: int = MOST_FEATURES
+) -> SideCounts:
     """Read the counts of a side.
 
     Args:
         files: Its counts files, in order.
         num_classes: K.
         num_things: T.
+        most_features: Features of more photos are not kept; they are of every n-th photo then.
 
     Raises:
         EvalError: A file cannot be read.
     """
+    step = max(1, -(-sum(_rows(path) for path in files) // most_features))
+    before = 0
     side = num_classes + 1
     confusion = np.zeros(side * side, np.int64)
     boundary = np.zeros((2, num_things), np.int64)
@@ -235,7 +242,9 @@ def read_counts(files: Iterable[Path], *, num_classes: int, num_things: int) -> 
             found[f"object_{name}"] = objects.field(name).to_numpy(zero_copy_only=False)
         found["object_origin"] = np.array(objects.field("origin").to_pylist(), np.str_)
         if images and table["features"].null_count == 0:
-            found["features"] = _flat(table["features"])[0].reshape(images, -1)
+            features = _flat(table["features"])[0].reshape(images, -1)
+            found["features"] = features[-before % step :: step]
+        before += images
         for name, values in found.items():
             parts.setdefault(name, []).append(values)
     joined = {name: np.concatenate(values) for name, values in parts.items()}
@@ -254,6 +263,13 @@ def read_counts(files: Iterable[Path], *, num_classes: int, num_things: int) -> 
         object_origin=joined["object_origin"],
         features=joined.get("features"),
     )
+
+
+def _rows(path: Path) -> int:
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowException) as error:
+        raise EvalError(f"{path}: not a readable counts file ({error})") from None
 
 
 def _flat(column: pa.ChunkedArray) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:

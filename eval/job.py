@@ -36,9 +36,9 @@ from pipeline.store import Store
 from pipeline.taxonomy import Taxonomy
 
 NAMESPACE = "hdsynth.eval"
-MANIFEST_COLUMNS = (
-    "index", "scene", "status", "instances", "label_sha256", "instance_sha256", "photo_sha256",
-)  # fmt: skip
+COLUMNS = ("index", "scene", "status", "instances")
+IDENTITY = ("index", "scene", "status", "label_sha256", "instance_sha256", "photo_sha256")
+"""Columns of a manifest that tell the photos of a shard from others."""
 
 
 class PhotoScorer(Interface):
@@ -120,8 +120,7 @@ class EvalSpec:
         del protocol["rendered"], protocol["real"]
         photos: object
         if task.side == "rendered":
-            rows = read_manifest(self.out.manifest(task.number), MANIFEST_COLUMNS)
-            photos = [{k: v for k, v in row.items() if k != "instances"} for row in rows]
+            photos = read_manifest(self.out.manifest(task.number), IDENTITY)
         else:
             photos = [self.real_root, *(self.real_scenes[i] for i in self.real_block(task.number))]
         text = json.dumps([protocol, self.features, photos], sort_keys=True)
@@ -167,7 +166,7 @@ def subjects(spec: EvalSpec, task: Task) -> Iterator[Subject]:
             yield _real_subject(spec, place)
         return
     store = Store(spec.out.data)
-    for row in read_manifest(spec.out.manifest(task.number), MANIFEST_COLUMNS):
+    for row in read_manifest(spec.out.manifest(task.number), COLUMNS):
         if row["status"] == OK:
             yield _rendered_subject(spec, store, row)
 
@@ -188,7 +187,7 @@ def read_subject(spec: EvalSpec, side: Side, index: int) -> Subject:
         return _real_subject(spec, index)
     store = Store(spec.out.data)
     shard = index // store.shard_size
-    rows = read_manifest(spec.out.manifest(shard), MANIFEST_COLUMNS)
+    rows = read_manifest(spec.out.manifest(shard), COLUMNS)
     return _rendered_subject(spec, store, rows[index - shard * store.shard_size])
 
 

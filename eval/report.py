@@ -145,6 +145,10 @@ class Distances(Settings):
 
     features: str
     """Which network's features: these distances are not FID, whose network is another."""
+    rendered: int
+    """Of how many rendered photos."""
+    real: int
+    """Of how many real photos."""
     frechet: float | None
     """Fréchet distance; biased by the number of photos."""
     kernel: float | None

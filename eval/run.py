@@ -142,6 +142,8 @@ def _with_distances(
         kernel = kernel_distance(ours, theirs)
     distances = Distances(
         features=spec.features,
+        rendered=len(ours),
+        real=len(theirs),
         frechet=frechet,
         kernel=None if kernel is None else kernel.mean,
         kernel_std=None if kernel is None else kernel.std,

@@ -149,6 +149,33 @@ def test_replicates_without_a_score_are_left_out() -> None:
     assert np.isnan(interval(np.nan, np.array([np.nan])).low)
 
 
+def test_features_of_very_many_photos_are_thinned_out(tmp_path: Path) -> None:
+    files = []
+    for shard in range(4):
+        counted = [
+            count_image(
+                3 * shard + k,
+                "s",
+                np.zeros(SHAPE, np.uint8),
+                np.zeros(SHAPE, np.int32),
+                np.zeros(SHAPE, np.uint8),
+                mapping=MAPPING,
+                band=1,
+                origins={},
+                default_origin="real",
+            )
+            for k in range(3)
+        ]
+        for c in counted:
+            c.features = np.array([c.index, 7], np.float32)
+        files.append(tmp_path / f"{shard}.parquet")
+        commit_counts(files[-1], counted, fingerprint="f")
+    for most, kept in ((12, range(12)), (11, range(0, 12, 2)), (3, range(0, 12, 4)), (1, [0])):
+        read = read_counts(files, num_classes=19, num_things=8, most_features=most)
+        assert read.features is not None
+        assert read.features[:, 0].tolist() == list(kept)
+
+
 def test_a_damaged_counts_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "bad.parquet"
     path.write_bytes(b"no")
