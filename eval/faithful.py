@@ -24,7 +24,7 @@ FACTOR = 1.25
 SHARE = 0.5
 QUANTILE = 0.95
 SMALLEST_SAMPLE = 20
-"""Objects of a class below which its limit is taken from those of all classes."""
+"""Real objects of a class and size that it takes to have a limit of its own."""
 
 Losses = npt.NDArray[np.floating]
 TrainIds = npt.NDArray[np.uint8]
@@ -146,23 +146,36 @@ def object_shares(mask: Mask, instance: InstanceMap) -> list[ObjectShare]:
 
 @dataclass(frozen=True, slots=True)
 class ShareLimits:
-    """Above which share of unfaithful pixels an object is unfaithful, per class.
+    """Above which share of unfaithful pixels an object is unfaithful, by class and size.
 
-    A share of the pixels that is rare among real objects of the class, and at least `SHARE`.
+    Limits are such that few real objects of the class and size exceed them: what the scorer cannot
+    read in real photos, small and rare objects first, is not held against rendered ones.
     """
 
-    by_class: dict[int, float]
-    """Class id to limit, 0..1."""
+    by_class: dict[tuple[int, int], float]
+    """Class id and size to limit, 0..1; where there are enough real objects."""
+    by_size: dict[int, float]
+    """The same for all classes together."""
     other: float
-    """For classes with too few real objects."""
+    """For everything else."""
 
-    def limit(self, class_id: int) -> float:
-        """The limit of a class."""
-        return self.by_class.get(class_id, self.other)
+    def limit(self, one: ObjectShare) -> float:
+        """The limit of an object's class and size."""
+        size = size_of(one)
+        return self.by_class.get((one.class_id, size), self.by_size.get(size, self.other))
 
     def to_plain(self) -> dict[str, Any]:
-        """The limits as plain data."""
-        return {"by_class": {str(k): v for k, v in self.by_class.items()}, "other": self.other}
+        """The limits as plain data; sizes are powers of 4 pixels."""
+        return {
+            "by_class": {f"{c}/{size}": limit for (c, size), limit in self.by_class.items()},
+            "by_size": {str(size): limit for size, limit in self.by_size.items()},
+            "other": self.other,
+        }
+
+
+def size_of(one: ObjectShare) -> int:
+    """How large an object is: the power of 4 below its pixels; 3 is 64 to 255 pixels."""
+    return (max(one.pixels, 1).bit_length() - 1) // 2
 
 
 def share_limits(
@@ -171,8 +184,8 @@ def share_limits(
     """Limits such that few real objects would be called unfaithful.
 
     Args:
-        real: Objects of real photos, with shares by the same class means.
-        quantile: Share of the real objects of a class that must be faithful, 0..1.
+        real: Objects of real photos at the same size, with shares by the same class means.
+        quantile: Share of the real objects of a class and size that must be faithful, 0..1.
         least: No limit is lower.
 
     Raises:
@@ -180,20 +193,32 @@ def share_limits(
     """
     if not 0 <= quantile <= 1:
         raise EvalError(f"quantile is {quantile}, expected 0 to 1")
-    shares: dict[int, list[float]] = {}
+    by_class: dict[tuple[int, int], list[float]] = {}
+    by_size: dict[int, list[float]] = {}
     for one in real:
         if one.pixels:
-            shares.setdefault(one.class_id, []).append(one.unfaithful)
-    everything = [share for found in shares.values() for share in found]
-    other = max(least, float(np.quantile(everything, quantile))) if everything else least
-    by_class = {
-        class_id: max(least, float(np.quantile(found, quantile)))
-        for class_id, found in sorted(shares.items())
-        if len(found) >= SMALLEST_SAMPLE
-    }
-    return ShareLimits(by_class, other)
+            size = size_of(one)
+            by_class.setdefault((one.class_id, size), []).append(one.unfaithful)
+            by_size.setdefault(size, []).append(one.unfaithful)
+
+    def limit(shares: list[float]) -> float:
+        return max(least, float(np.quantile(shares, quantile)))
+
+    everything = [share for found in by_size.values() for share in found]
+    return ShareLimits(
+        by_class={k: limit(v) for k, v in sorted(by_class.items()) if len(v) >= SMALLEST_SAMPLE},
+        by_size={k: limit(v) for k, v in sorted(by_size.items()) if len(v) >= SMALLEST_SAMPLE},
+        other=limit(everything) if everything else least,
+    )
 
 
 def is_faithful(one: ObjectShare, limits: ShareLimits) -> bool | None:
-    """Whether an object shows what its label says; None if none of its pixels was judged."""
-    return None if not one.pixels else one.unfaithful <= limits.limit(one.class_id)
+    """Whether an object shows what its label says.
+
+    None if that cannot be told: none of its pixels was judged, or so many real objects of its
+    class and size are unfaithful all over that no share is remarkable.
+    """
+    limit = limits.limit(one)
+    if not one.pixels or limit >= 1:
+        return None
+    return one.unfaithful <= limit

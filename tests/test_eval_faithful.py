@@ -16,6 +16,7 @@ from eval.faithful import (
     is_faithful,
     object_shares,
     share_limits,
+    size_of,
 )
 
 
@@ -90,22 +91,38 @@ def test_shares_count_the_judged_pixels_of_each_object() -> None:
     assert object_shares(mask, np.full((2, 4), 7, np.int32)) == []
 
 
-def objects(class_id: int, shares: list[float]) -> list[ObjectShare]:
-    return [ObjectShare(class_id * 1000 + k, class_id, 10, share) for k, share in enumerate(shares)]
+def objects(class_id: int, shares: list[float], *, pixels: int = 100) -> list[ObjectShare]:
+    return [
+        ObjectShare(class_id * 1000 + k, class_id, pixels, share) for k, share in enumerate(shares)
+    ]
 
 
-def test_limits_pass_most_real_objects_of_each_class() -> None:
+def test_sizes_are_powers_of_four() -> None:
+    for pixels, size in ((0, 0), (1, 0), (3, 0), (4, 1), (63, 2), (64, 3), (255, 3), (256, 4)):
+        assert size_of(ObjectShare(1, 1, pixels, 0.0)) == size
+
+
+def test_limits_pass_most_real_objects_of_each_class_and_size() -> None:
     cars = objects(26, [k / 100 for k in range(101)])
-    limits = share_limits([*cars, *objects(24, [0.1] * 30), *objects(25, [1.0])])
-    assert limits.by_class == {24: 0.5, 26: pytest.approx(0.95)}
-    assert limits.limit(24) == 0.5
-    everything = np.quantile([car.unfaithful for car in cars] + [0.1] * 30 + [1.0], 0.95)
-    assert limits.limit(25) == limits.other == pytest.approx(everything)
+    others = [*objects(24, [0.1] * 30), *objects(25, [0.6])]
+    limits = share_limits([*cars, *others, *objects(26, [0.2] * 19, pixels=5000)])
+    assert limits.by_class == {(24, 3): 0.5, (26, 3): pytest.approx(0.95)}
+    small = [one.unfaithful for one in [*cars, *others]]
+    assert limits.by_size == {3: pytest.approx(np.quantile(small, 0.95))}
+    assert limits.other == pytest.approx(np.quantile([*small, *[0.2] * 19], 0.95))
     passed = [is_faithful(car, limits) for car in cars]
     assert sum(map(bool, passed)) == 96
-    assert is_faithful(ObjectShare(1, 26, 0, float("nan")), limits) is None
-    assert share_limits([]).limit(26) == 0.5
-    assert limits.to_plain()["by_class"]["24"] == 0.5
+    assert limits.limit(objects(25, [0.9])[0]) == limits.by_size[3]
+    assert limits.limit(objects(26, [0.9], pixels=5000)[0]) == limits.other
+    assert limits.to_plain()["by_class"]["24/3"] == 0.5
+
+
+def test_what_cannot_be_told_is_not_judged() -> None:
+    unreadable = share_limits(objects(24, [1.0] * 30))
+    assert is_faithful(objects(24, [1.0])[0], unreadable) is None
+    assert is_faithful(ObjectShare(1, 26, 0, float("nan")), share_limits([])) is None
+    assert is_faithful(objects(26, [0.5])[0], share_limits([])) is True
+    assert is_faithful(objects(26, [0.6])[0], share_limits([])) is False
 
 
 def test_what_does_not_fit_is_named() -> None:
