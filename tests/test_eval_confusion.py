@@ -12,7 +12,9 @@ from eval.confusion import VOID, ConfusionMatrix, count_pairs
 from eval.errors import EvalError
 from eval.mapping import ClassMapping
 from pipeline.taxonomy import Taxonomy
+from tests.real_scenes import SAMPLES
 
+CITYSCAPES = SAMPLES / "cityscapes_sample"
 CLASSES = 4
 CATEGORIES = ("flat", "flat", "sky", "vehicle")
 values = st.sampled_from([*range(CLASSES), VOID])
@@ -80,37 +82,55 @@ def city_ids(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return np.kron(blocks, np.ones((8, 8), np.uint8))
 
 
-def test_scores_are_exactly_those_of_cityscapes_scripts(tmp_path: Path) -> None:
+def compare_with_cityscapes_scripts(
+    pairs: list[tuple[np.ndarray, np.ndarray]], folder: Path
+) -> ConfusionMatrix:
+    """Score maps of Cityscapes ids with both, and compare everything; gives our counts."""
     from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as theirs
 
-    rng = np.random.default_rng(3)
     taxonomy = Taxonomy.load("cityscapes")
     mapping = ClassMapping.between(taxonomy, taxonomy)
     confusion = ConfusionMatrix(mapping.num_classes)
     targets, predictions = [], []
-    for number in range(4):
-        target = city_ids(rng, 64, 128)
-        target[target == 31] = 0  # no train, neither in targets nor in predictions
-        spoilt = rng.random(target.shape) < 0.3
-        prediction = np.where(spoilt, rng.integers(0, 31, target.shape), target).astype(np.uint8)
+    for number, (target, prediction) in enumerate(pairs):
         for name, values, paths in (("gt", target, targets), ("pred", prediction, predictions)):
-            paths.append(str(tmp_path / f"{name}{number}.png"))
+            paths.append(str(folder / f"{name}{number}.png"))
             Image.fromarray(values).save(paths[-1])
         confusion.update(mapping.target(target), mapping.target(prediction))
     args = theirs.args
     args.evalInstLevelScore, args.JSONOutput, args.quiet = False, False, True
     expected = theirs.evaluateImgLists(predictions, targets, args)
-    scores = {name: float(confusion.iou[k]) for k, name in enumerate(mapping.names)}
-    assert math.isnan(scores["train"])
-    for name, score in scores.items():
-        np.testing.assert_equal(score, expected["classScores"][name], err_msg=name)
+    for k, name in enumerate(mapping.names):
+        np.testing.assert_equal(float(confusion.iou[k]), expected["classScores"][name], name)
     assert confusion.mean_iou == pytest.approx(expected["averageScoreClasses"], rel=1e-15)
-    categories = confusion.category_iou(mapping.categories)
-    for name, score in categories.items():
-        np.testing.assert_equal(score, expected["categoryScores"][name], err_msg=name)
+    for name, score in confusion.category_iou(mapping.categories).items():
+        np.testing.assert_equal(score, expected["categoryScores"][name], name)
+    ids = [c.id for c in sorted(taxonomy.classes, key=lambda c: c.train_id) if c.train_id != VOID]
     counted = np.array(expected["confMatrix"])
-    ids = [c.id for c in sorted(taxonomy.classes, key=lambda c: c.train_id) if c.train_id != 255]
     np.testing.assert_array_equal(confusion.counts[:-1, :-1], counted[np.ix_(ids, ids)])
+    return confusion
+
+
+def test_scores_are_exactly_those_of_cityscapes_scripts(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    pairs = []
+    for _ in range(4):
+        target = city_ids(rng, 64, 128)
+        target[target == 31] = 0  # no train, neither in targets nor in predictions
+        spoilt = rng.random(target.shape) < 0.3
+        prediction = np.where(spoilt, rng.integers(0, 31, target.shape), target).astype(np.uint8)
+        pairs.append((target, prediction))
+    assert math.isnan(compare_with_cityscapes_scripts(pairs, tmp_path).iou[16])
+
+
+def test_scores_of_real_label_maps_are_those_of_cityscapes_scripts(tmp_path: Path) -> None:
+    files = sorted(CITYSCAPES.rglob("*_labelIds.png"))[:3]
+    if not files:
+        pytest.skip(f"{CITYSCAPES} is not there")
+    targets = [np.asarray(Image.open(file)) for file in files]
+    pairs = [(target, np.roll(target, (5, 40), axis=(0, 1))) for target in targets]
+    confusion = compare_with_cityscapes_scripts(pairs, tmp_path)
+    assert confusion.total == sum(target.size for target in targets)
 
 
 def test_perfect_predictions_and_absent_classes() -> None:
