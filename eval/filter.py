@@ -62,7 +62,7 @@ class FilterSummary:
     class_losses: dict[str, float | None]
     """Mean loss of each class on real photos."""
     limits: dict[str, Any]
-    """Shares of unfaithful pixels above which an object is unfaithful, by class id."""
+    """Shares of unfaithful pixels above which an object is unfaithful, by class and size."""
     judged_pixels: int
     unfaithful_pixels: int
     judged_objects: int
