@@ -25,13 +25,13 @@ from pipeline.donors import DonorIndex
 from pipeline.errors import DatasetError
 from pipeline.fit import fit
 from pipeline.layout import BOTTOM, GRID, TOP, SceneRecord, index_scene
-from pipeline.locations import ground_behind
-from pipeline.placement import Limits, Placer, Stage
-from pipeline.priors import Priors
+from pipeline.placing.locations import ground_behind
+from pipeline.placing.placement import Limits, Placer, Stage
+from pipeline.placing.priors import Priors
+from pipeline.placing.spacing import box_areas, hidden_shares, overlaps
 from pipeline.sample_world import draw_scene
 from pipeline.scene import Scene
 from pipeline.sources import DatasetConfig, open_source
-from pipeline.spacing import box_areas, hidden_shares, overlaps
 from pipeline.taxonomy import Taxonomy
 
 PARTS = ("height", "support", "overlap", "location")

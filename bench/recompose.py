@@ -30,16 +30,16 @@ from torchvision.ops import masks_to_boxes
 from torchvision.transforms.v2.functional import InterpolationMode, resize
 
 from hdmodel.allocator import tune_allocator
-from pipeline.cutout import Cutout
 from pipeline.donors import DonorIndex
+from pipeline.editing.cutout import Cutout
+from pipeline.editing.program import Program
+from pipeline.editing.recompose import donors_from, recompose
 from pipeline.layout import index_scene
-from pipeline.policy import Policy
-from pipeline.priors import Priors
-from pipeline.program import Program
-from pipeline.recompose import donors_from, recompose
+from pipeline.placing.priors import Priors
+from pipeline.planning.policy import Policy
+from pipeline.planning.sampling import make_sampler
 from pipeline.rng import sample_generator
 from pipeline.sample_world import draw_scene
-from pipeline.sampling import make_sampler
 from pipeline.scene import Scene, instances_of
 from pipeline.taxonomy import Taxonomy
 

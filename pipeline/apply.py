@@ -10,17 +10,17 @@ from hdmodel.errors import ConfigError
 from pipeline.checkpoints import choose_checkpoint
 from pipeline.compose import SceneReader, donor_photo_reader, instance_row, photo_reader
 from pipeline.config import RenderConfig
-from pipeline.cutout import Cutout, cut_out
 from pipeline.donors import DonorBank
+from pipeline.editing.cutout import Cutout, cut_out
+from pipeline.editing.operations import Donors
+from pipeline.editing.program import Program
+from pipeline.editing.recompose import Recomposed, recompose
 from pipeline.errors import DatasetError
 from pipeline.fit import FitMode
 from pipeline.handler import GeneratorHandler, render_maps
 from pipeline.manifest import Record
-from pipeline.operations import Donors
 from pipeline.output import OutputFolder
 from pipeline.pictures import draw_map
-from pipeline.program import Program
-from pipeline.recompose import Recomposed, recompose
 from pipeline.replay import write_pictures
 from pipeline.scene import Photo
 from pipeline.sources import DatasetConfig, Source, open_source

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.donors import DonorBank
+from pipeline.editing.operations import Donors
+from pipeline.editing.recompose import InstanceRecord, Recomposed, recompose
 from pipeline.errors import DatasetError
 from pipeline.fit import FitMode, fit
 from pipeline.manifest import Record
-from pipeline.operations import Donors
 from pipeline.plan import PlanRow
-from pipeline.recompose import InstanceRecord, Recomposed, recompose
 from pipeline.scene import Scene
 from pipeline.sources import Source
 from pipeline.taxonomy import Taxonomy

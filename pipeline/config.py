@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from hdmodel.settings import Settings, override, read_yaml
 from pipeline.fit import FitMode
-from pipeline.policy import Policy
+from pipeline.planning.policy import Policy
 from pipeline.sources import DatasetConfig
 from pipeline.style import StyleConfig
 

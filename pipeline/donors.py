@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from hdmodel.atomic import make_durable, temporary_name
 from hdmodel.errors import ConfigError
 from hdmodel.settings import Settings, read_yaml
-from pipeline.cutout import Cutout, OperationSkipped
+from pipeline.editing.cutout import Cutout, OperationSkipped
 from pipeline.errors import DatasetError
 from pipeline.fit import FitMode
 from pipeline.layout import SceneRecord

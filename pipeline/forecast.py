@@ -9,9 +9,9 @@ from hdmodel.checkpoint import ENCODER_FILE, GENERATOR_FILE, read_checkpoint_con
 from pipeline.compose import CACHE_BYTES
 from pipeline.config import RenderConfig, photos_per_batch
 from pipeline.devices import candidate_devices
+from pipeline.editing.program import Paste, Replace
+from pipeline.planning.quotas import QuotaReport, quota_lines
 from pipeline.prepare import PreparedJob, index_scenes, make_plan, prepare
-from pipeline.program import Paste, Replace
-from pipeline.quotas import QuotaReport, quota_lines
 from pipeline.scene import INSTANCES_PER_CLASS
 
 GIB = 2**30

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hdmodel.atomic import write_atomically
+from pipeline.editing.program import Program
 from pipeline.errors import OutputError
-from pipeline.priors import Priors
-from pipeline.program import Program
-from pipeline.quotas import QuotaReport
+from pipeline.placing.priors import Priors
+from pipeline.planning.quotas import QuotaReport
 
 SCHEMA = pa.schema(
     [

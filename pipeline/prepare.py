@@ -17,13 +17,13 @@ from pipeline.errors import DatasetError, OutputError
 from pipeline.fit import fit
 from pipeline.layout import SceneRecord, index_scene
 from pipeline.output import OutputFolder
+from pipeline.placing.priors import Priors
 from pipeline.plan import Plan, PlanRow, assign_scene
-from pipeline.planner import plan_programs
-from pipeline.policy import Policy
-from pipeline.priors import Priors
+from pipeline.planning.planner import plan_programs
+from pipeline.planning.policy import Policy
+from pipeline.planning.sampling import make_sampler
 from pipeline.progress import progress_bar
 from pipeline.rng import sample_generator
-from pipeline.sampling import make_sampler
 from pipeline.sources import Source, open_source
 from pipeline.style import Style, StyleConfig, check_photos, choose_style
 from pipeline.taxonomy import Taxonomy

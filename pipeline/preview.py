@@ -18,13 +18,13 @@ from PIL import Image
 
 from hdmodel.errors import HdsynthError
 from pipeline.captions import Edit, describe
+from pipeline.editing.recompose import Recomposed
 from pipeline.errors import OutputError
 from pipeline.manifest import FAILED, digest, read_manifest, read_manifests
 from pipeline.output import OutputFolder
 from pipeline.pictures import draw_map, shrink, view_width
 from pipeline.plan import PlanRow, count_samples, count_shards
 from pipeline.progress import progress_bar
-from pipeline.recompose import Recomposed
 from pipeline.replay import Replayer, stored_pixels
 from pipeline.store import Store
 from pipeline.targets import check_new

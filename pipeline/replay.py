@@ -24,12 +24,12 @@ from pipeline.compose import (
 )
 from pipeline.config import RenderConfig
 from pipeline.donors import DonorBank
+from pipeline.editing.recompose import Recomposed
 from pipeline.errors import DatasetError, OutputError
 from pipeline.images import write_map, write_photo
 from pipeline.manifest import FAILED, Record, digest, read_manifest
 from pipeline.output import OutputFolder
 from pipeline.plan import PlanRow, count_samples, read_shard_plan
-from pipeline.recompose import Recomposed
 from pipeline.scene import INSTANCES_PER_CLASS, Photo, Scene
 from pipeline.sources import open_source
 from pipeline.store import Store

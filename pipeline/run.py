@@ -22,9 +22,9 @@ from pipeline.job import JobSpec, build
 from pipeline.lock import locked
 from pipeline.output import OutputFolder
 from pipeline.plan import Plan, count_shards, write_plan
+from pipeline.planning.quotas import quota_lines, write_reports
 from pipeline.prepare import PreparedJob, collect_scenes, make_plan, prepare
 from pipeline.progress import progress_bar, watching
-from pipeline.quotas import quota_lines, write_reports
 from pipeline.store import Store, create_store, shard_file
 from pipeline.summary import RunSummary, failed_shards, summarise
 

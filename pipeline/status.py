@@ -14,7 +14,7 @@ from pipeline.lock import lock_holder
 from pipeline.manifest import FAILED, read_manifest
 from pipeline.output import OutputFolder
 from pipeline.plan import count_samples, count_shards
-from pipeline.quotas import QuotaReport, Tally, read_reports, with_achieved
+from pipeline.planning.quotas import QuotaReport, Tally, read_reports, with_achieved
 from pipeline.store import Store
 from pipeline.summary import STAGES
 

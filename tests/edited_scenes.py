@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from pipeline.program import (
+from pipeline.editing.program import (
     ChangeClass,
     CropZoom,
     Drop,

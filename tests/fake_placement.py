@@ -5,10 +5,10 @@ from collections.abc import Collection
 import numpy as np
 
 from pipeline.donors import DonorIndex
+from pipeline.editing.program import Duplicate, Move, Paste, Replace, Rescale
 from pipeline.layout import SceneRecord
-from pipeline.perspective import View
-from pipeline.program import Duplicate, Move, Paste, Replace, Rescale
-from pipeline.stage import Stage
+from pipeline.placing.perspective import View
+from pipeline.placing.stage import Stage
 from pipeline.taxonomy import Taxonomy
 
 CITY = Taxonomy.load("cityscapes")

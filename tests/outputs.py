@@ -15,12 +15,12 @@ from hdmodel.conditioning import condition
 from pipeline.compose import instance_row
 from pipeline.config import RenderConfig, fingerprint
 from pipeline.donor_writer import build_bank
+from pipeline.editing.program import Drop, MirrorScene, Move, Operation, Paste, Program
+from pipeline.editing.recompose import donors_from, recompose
 from pipeline.manifest import Record, commit_manifest
 from pipeline.output import OutputFolder
 from pipeline.plan import PlanRow, write_plan
-from pipeline.program import Drop, MirrorScene, Move, Operation, Paste, Program
-from pipeline.quotas import QuotaReport, write_reports
-from pipeline.recompose import donors_from, recompose
+from pipeline.planning.quotas import QuotaReport, write_reports
 from pipeline.sources import open_source
 from pipeline.store import ShardArrays, Store, create_store
 from pipeline.taxonomy import Taxonomy

@@ -11,7 +11,7 @@ from hdmodel.errors import ConfigError, HdsynthError
 from hdsynth.cli import main
 from pipeline.apply import Applied, apply_program, read_program
 from pipeline.captions import describe
-from pipeline.program import Drop, Flip, Move, Operation, Paste, Program
+from pipeline.editing.program import Drop, Flip, Move, Operation, Paste, Program
 from pipeline.sources import DatasetConfig
 from pipeline.taxonomy import Taxonomy
 from tests.datasets import stem, write_checkpoint, write_cityscapes

@@ -14,13 +14,13 @@ from hdmodel.checkpoint import load_encoder
 from hdmodel.errors import InputError
 from pipeline.donor_writer import build_bank
 from pipeline.donors import INDEX, MASKS, DonorBank
+from pipeline.editing.program import Paste
 from pipeline.errors import DatasetError, OutputError
 from pipeline.forecast import forecast
 from pipeline.layout import index_scene
 from pipeline.output import OutputFolder
+from pipeline.placing.priors import Priors
 from pipeline.plan import read_plan
-from pipeline.priors import Priors
-from pipeline.program import Paste
 from pipeline.replay import replay
 from pipeline.run import render
 from pipeline.sources import DatasetConfig

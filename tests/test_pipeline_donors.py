@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import CAR, PERSON, street
 
-from pipeline.cutout import OperationSkipped
 from pipeline.donor_writer import MIN_AREA, build_bank, new_bank, pack_scene
 from pipeline.donors import FILES, INDEX, INFO, MASKS, TAXONOMY, DonorBank, DonorIndex
+from pipeline.editing.cutout import OperationSkipped
 from pipeline.errors import DatasetError, OutputError
 from pipeline.fit import fit
 from pipeline.layout import BOTTOM, LEFT, RIGHT, SceneRecord, index_scene

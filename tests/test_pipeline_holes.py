@@ -3,7 +3,7 @@ import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.holes import fill_hole
+from pipeline.editing.holes import fill_hole
 from pipeline.scene import LabelMap
 
 SURFACE = np.zeros(40, bool)

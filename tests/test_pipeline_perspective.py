@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.perspective import DEFAULT_HORIZON, Perspective
+from pipeline.placing.perspective import DEFAULT_HORIZON, Perspective
 
 CATEGORIES = ("", "vehicle", "vehicle", "human", "vehicle")
 SIZES = np.array([1.0, 0.9, 1.8, 1.0, 1.0])

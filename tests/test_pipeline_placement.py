@@ -7,11 +7,11 @@ import numpy.typing as npt
 import pytest
 
 from pipeline.donors import DonorIndex
+from pipeline.editing.program import Duplicate, Move, Paste, Replace, Rescale
 from pipeline.layout import BOTTOM, GRID, LEFT, RIGHT, TOP, SceneRecord, index_scene
-from pipeline.locations import ground_behind
-from pipeline.placement import Limits, Placer, Stage
-from pipeline.priors import Priors
-from pipeline.program import Duplicate, Move, Paste, Replace, Rescale
+from pipeline.placing.locations import ground_behind
+from pipeline.placing.placement import Limits, Placer, Stage
+from pipeline.placing.priors import Priors
 from pipeline.roles import class_roles
 from pipeline.sample_world import draw_scene
 from pipeline.scene import Scene

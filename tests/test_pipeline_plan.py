@@ -3,6 +3,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.editing.program import Drop, MirrorScene, Program
 from pipeline.errors import OutputError
 from pipeline.plan import (
     PlanRow,
@@ -13,7 +14,6 @@ from pipeline.plan import (
     read_shard_plan,
     write_plan,
 )
-from pipeline.program import Drop, MirrorScene, Program
 
 
 def rows(samples: int, shard_size: int) -> list[PlanRow]:

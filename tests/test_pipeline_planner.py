@@ -10,14 +10,14 @@ from scenes import CAR, PERSON, street
 
 import configs
 from pipeline.donors import DonorIndex
+from pipeline.editing.program import ChangeClass, Drop, Duplicate, Paste, Program, Replace
+from pipeline.editing.recompose import donors_from, recompose
 from pipeline.layout import SceneRecord, index_scene
-from pipeline.planner import Programs, plan_programs
-from pipeline.policy import Policy
-from pipeline.priors import Priors
-from pipeline.program import ChangeClass, Drop, Duplicate, Paste, Program, Replace
-from pipeline.recompose import donors_from, recompose
-from pipeline.rules import Rules
-from pipeline.sampling import Sampler, make_sampler
+from pipeline.placing.priors import Priors
+from pipeline.planning.planner import Programs, plan_programs
+from pipeline.planning.policy import Policy
+from pipeline.planning.rules import Rules
+from pipeline.planning.sampling import Sampler, make_sampler
 from pipeline.scene import Scene, disagreements
 from pipeline.taxonomy import Taxonomy
 

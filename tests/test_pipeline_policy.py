@@ -5,7 +5,7 @@ import pytest
 import configs
 from hdmodel.errors import ConfigError
 from pipeline.config import RenderConfig
-from pipeline.policy import Policy
+from pipeline.planning.policy import Policy
 from pipeline.taxonomy import Taxonomy
 
 CITY = Taxonomy.load("cityscapes")

@@ -11,10 +11,10 @@ from PIL import Image
 
 from hdsynth.commands.output import preview as preview_command
 from pipeline.captions import describe
+from pipeline.editing.program import Drop, MirrorScene, Move, Paste, Program
 from pipeline.errors import OutputError
 from pipeline.output import OutputFolder
 from pipeline.preview import choose_samples, write_preview
-from pipeline.program import Drop, MirrorScene, Move, Paste, Program
 from pipeline.taxonomy import Taxonomy
 from tests.datasets import stem
 from tests.outputs import make_run

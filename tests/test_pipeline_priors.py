@@ -12,9 +12,9 @@ from scenes import CAR, PERSON, ROAD, street
 from hdmodel.errors import ConfigError
 from pipeline.errors import DatasetError, TaxonomyError
 from pipeline.layout import GRID, index_scene
-from pipeline.locations import ground_behind
-from pipeline.priors import Priors, read_priors
-from pipeline.spacing import hidden_shares, nearest_gaps, overlaps
+from pipeline.placing.locations import ground_behind
+from pipeline.placing.priors import Priors, read_priors
+from pipeline.placing.spacing import hidden_shares, nearest_gaps, overlaps
 from pipeline.taxonomy import Taxonomy
 
 CITY = Taxonomy.load("cityscapes")

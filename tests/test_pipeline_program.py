@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hdmodel.errors import ConfigError
-from pipeline.program import Drop, MirrorScene, Move, Operation, Paste, Program
+from pipeline.editing.program import Drop, MirrorScene, Move, Operation, Paste, Program
 
 
 def test_a_program_is_plain_json() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import OutputError
-from pipeline.quotas import (
+from pipeline.planning.quotas import (
     Quota,
     QuotaReport,
     Tally,

@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import BUILDING, CAR, PERSON, ROAD, SKY, street
 
-from pipeline.canvas import Canvas, Known, free_id
-from pipeline.cutout import Cutout, OperationSkipped, cut_out, place
-from pipeline.errors import DatasetError
-from pipeline.program import (
+from pipeline.editing.canvas import Canvas, Known, free_id
+from pipeline.editing.cutout import Cutout, OperationSkipped, cut_out, place
+from pipeline.editing.program import (
     ChangeClass,
     CropZoom,
     Drop,
@@ -31,7 +30,8 @@ from pipeline.program import (
     Rescale,
     Skyline,
 )
-from pipeline.recompose import Recomposed, donors_from, edit, recompose
+from pipeline.editing.recompose import Recomposed, donors_from, edit, recompose
+from pipeline.errors import DatasetError
 from pipeline.roles import class_roles
 from pipeline.scene import InstanceMap, Scene, disagreements
 from pipeline.taxonomy import Taxonomy

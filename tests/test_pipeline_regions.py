@@ -3,10 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scenes import BUILDING, ROAD, SKY, street
 
+from pipeline.editing.program import GrowRegion, RelabelRegion, Skyline
 from pipeline.layout import index_scene
-from pipeline.policy import Operations
-from pipeline.program import GrowRegion, RelabelRegion, Skyline
-from pipeline.regions import SKYLINE_POINTS, Regions
+from pipeline.planning.policy import Operations
+from pipeline.planning.regions import SKYLINE_POINTS, Regions
 from pipeline.scene import Scene
 from pipeline.taxonomy import Taxonomy
 

@@ -12,9 +12,9 @@ from PIL import Image
 from hdmodel.errors import HdsynthError
 from hdsynth.cli import main
 from hdsynth.commands.output import replay as replay_command
+from pipeline.editing.recompose import Recomposed
 from pipeline.errors import DatasetError, OutputError
 from pipeline.output import OutputFolder
-from pipeline.recompose import Recomposed
 from pipeline.replay import replay, write_pictures
 from pipeline.scene import Scene
 from pipeline.taxonomy import Taxonomy

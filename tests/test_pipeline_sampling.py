@@ -11,11 +11,7 @@ from real_scenes import SAMPLES, camvid_scenes, cityscapes_scenes
 from scenes import BUILDING, CAR, PERSON, ROAD, street
 
 from pipeline.donors import DonorIndex
-from pipeline.layout import index_scene
-from pipeline.objects import Demands, Hidden
-from pipeline.policy import Policy
-from pipeline.priors import Priors
-from pipeline.program import (
+from pipeline.editing.program import (
     ChangeClass,
     CropZoom,
     Drop,
@@ -30,10 +26,14 @@ from pipeline.program import (
     Replace,
     Rescale,
 )
-from pipeline.recompose import donors_from, edit, recompose
+from pipeline.editing.recompose import donors_from, edit, recompose
+from pipeline.layout import index_scene
+from pipeline.placing.priors import Priors
+from pipeline.planning.objects import Demands, Hidden
+from pipeline.planning.policy import Policy
+from pipeline.planning.sampling import Draft, Sampler, make_sampler
 from pipeline.rng import sample_generator
 from pipeline.roles import class_roles
-from pipeline.sampling import Draft, Sampler, make_sampler
 from pipeline.scene import Scene, disagreements
 from pipeline.taxonomy import Taxonomy
 

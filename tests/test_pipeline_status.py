@@ -14,7 +14,7 @@ from hdsynth.commands.output import status as status_command
 from pipeline.errors import OutputError
 from pipeline.lock import LOCK, lock_holder, locked
 from pipeline.output import OutputFolder
-from pipeline.quotas import Quota, QuotaReport
+from pipeline.planning.quotas import Quota, QuotaReport
 from pipeline.status import read_status
 from pipeline.store import Store
 from pipeline.taxonomy import Taxonomy

@@ -119,7 +119,7 @@ def test_shipped_yaml_loads_under_its_name(path: Path) -> None:
     if kind == "taxonomies":
         assert importlib.import_module("pipeline.taxonomy").Taxonomy.load(name).name == name
     elif kind == "policies":
-        assert importlib.import_module("pipeline.policy").Policy.load(name).name == name
+        assert importlib.import_module("pipeline.planning.policy").Policy.load(name).name == name
     elif kind == "models":
         importlib.import_module("hdsynth.training_job").read_train_job(path)
     elif kind == "jobs":

@@ -11,8 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 from PIL import Image
 
-from pipeline.pictures import draw_map
-from pipeline.program import (
+from pipeline.editing.program import (
     ChangeClass,
     CropZoom,
     Drop,
@@ -30,7 +29,8 @@ from pipeline.program import (
     Rescale,
     Skyline,
 )
-from pipeline.recompose import donors_from, recompose
+from pipeline.editing.recompose import donors_from, recompose
+from pipeline.pictures import draw_map
 from pipeline.sample_world import draw_scene
 from pipeline.scene import Scene
 from pipeline.taxonomy import Taxonomy

@@ -173,7 +173,7 @@ def replay_to_plain(report: "ReplayReport") -> dict[str, Any]:
 
 def show_status(status: "RunStatus") -> None:
     """Print a status for people."""
-    from pipeline.quotas import quota_lines
+    from pipeline.planning.quotas import quota_lines
 
     failed = sum(status.samples_failed.values())
     _title(str(status.out))

@@ -9,7 +9,7 @@ from hdsynth.commands.options import SIZE, dataset_keys, dataset_options
 
 if TYPE_CHECKING:
     from pipeline.fit import FitMode
-    from pipeline.priors import PriorsFile
+    from pipeline.placing.priors import PriorsFile
 
 
 RARE = 0.05
@@ -71,7 +71,7 @@ def fit(
     in a scene, and how close they come to each other.
     """
     from pipeline.indexing import index_source
-    from pipeline.priors import Priors
+    from pipeline.placing.priors import Priors
     from pipeline.sources import DatasetConfig, open_source
 
     if to.suffix.lower() != ".json":
@@ -92,7 +92,7 @@ def fit(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(*, file: Path, as_json: bool) -> None:
     """Print priors as a table. Those of a run are in OUT/priors.json."""
-    from pipeline.priors import read_priors
+    from pipeline.placing.priors import read_priors
 
     _print(file, read_priors(file), as_json=as_json)
 

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.donors import DonorIndex
-from pipeline.places import Places
-from pipeline.pools import DonorPools, Use
-from pipeline.spacing import overlaps
-from pipeline.stage import Stage
+from pipeline.placing.places import Places
+from pipeline.placing.pools import DonorPools, Use
+from pipeline.placing.spacing import overlaps
+from pipeline.placing.stage import Stage
 
 SCALE_SIGMA = 0.3
 """Scatter of ln scale about 1: donors of about the right size are preferred."""

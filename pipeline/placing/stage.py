@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.layout import GRID, SceneRecord, grid_cells
-from pipeline.locations import ground_behind
-from pipeline.perspective import View
+from pipeline.placing.locations import ground_behind
+from pipeline.placing.perspective import View
 from pipeline.roles import class_roles
 from pipeline.scene import INSTANCES_PER_CLASS
 from pipeline.taxonomy import Taxonomy

@@ -7,11 +7,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.canvas import Canvas, Origin
-from pipeline.cutout import Cutout, Mask, OperationSkipped, cut_out
+from pipeline.editing.canvas import Canvas, Origin
+from pipeline.editing.cutout import Cutout, Mask, OperationSkipped, cut_out
+from pipeline.editing.operations import Donors, Editor, zoom
+from pipeline.editing.program import CropZoom, MirrorScene, Operation, Program
 from pipeline.errors import DatasetError
-from pipeline.operations import Donors, Editor, zoom
-from pipeline.program import CropZoom, MirrorScene, Operation, Program
 from pipeline.roles import class_roles
 from pipeline.scene import INSTANCES_PER_CLASS, InstanceMap, Scene
 from pipeline.taxonomy import Taxonomy

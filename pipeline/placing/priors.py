@@ -17,7 +17,7 @@ from hdmodel.atomic import write_atomically
 from hdmodel.settings import Settings
 from pipeline.errors import DatasetError, TaxonomyError
 from pipeline.layout import GRID, SceneRecord
-from pipeline.locations import (
+from pipeline.placing.locations import (
     CATEGORY_OBJECTS,
     SUPPORT_FLOOR,
     contact_cells,
@@ -25,8 +25,8 @@ from pipeline.locations import (
     support_shares,
     surfaces_offered,
 )
-from pipeline.perspective import Perspective, View
-from pipeline.spacing import hidden_shares, nearest_gaps, overlaps
+from pipeline.placing.perspective import Perspective, View
+from pipeline.placing.spacing import hidden_shares, nearest_gaps, overlaps
 from pipeline.taxonomy import Taxonomy
 
 FEW_WHOLE = 5

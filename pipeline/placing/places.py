@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.layout import GRID
-from pipeline.priors import Priors
-from pipeline.spacing import box_areas, nearest_gaps, overlaps
-from pipeline.stage import Stage
+from pipeline.placing.priors import Priors
+from pipeline.placing.spacing import box_areas, nearest_gaps, overlaps
+from pipeline.placing.stage import Stage
 from pipeline.taxonomy import Taxonomy
 
 Floats = npt.NDArray[np.float64]

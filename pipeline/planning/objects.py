@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.editing.program import ChangeClass, CropZoom, Drop, Flip, Jitter, Operation
 from pipeline.layout import BOTTOM, GRID, SceneRecord
-from pipeline.program import ChangeClass, CropZoom, Drop, Flip, Jitter, Operation
-from pipeline.quotas import MANY, Tally
-from pipeline.rules import Rules
-from pipeline.spacing import overlaps
+from pipeline.placing.spacing import overlaps
+from pipeline.planning.quotas import MANY, Tally
+from pipeline.planning.rules import Rules
 
 TRIES = 2
 """How often a demand is tried again in the same sample."""

@@ -4,14 +4,14 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.donors import DonorIndex
+from pipeline.editing.program import Duplicate, Move, Paste, Replace, Rescale
 from pipeline.layout import SceneRecord
-from pipeline.places import Limits, Places
-from pipeline.pools import DonorPools
-from pipeline.priors import Priors
-from pipeline.program import Duplicate, Move, Paste, Replace, Rescale
-from pipeline.spacing import box_areas
-from pipeline.spots import Spots, Spotter, scaled
-from pipeline.stage import Stage
+from pipeline.placing.places import Limits, Places
+from pipeline.placing.pools import DonorPools
+from pipeline.placing.priors import Priors
+from pipeline.placing.spacing import box_areas
+from pipeline.placing.spots import Spots, Spotter, scaled
+from pipeline.placing.stage import Stage
 from pipeline.taxonomy import Taxonomy
 
 __all__ = ["Limits", "Placer", "Stage"]

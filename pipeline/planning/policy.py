@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 import configs
 from hdmodel.errors import ConfigError
 from hdmodel.settings import Settings, read_yaml
-from pipeline.quotas import Names, Quota, check_quotas, listed
+from pipeline.planning.quotas import Names, Quota, check_quotas, listed
 from pipeline.taxonomy import Taxonomy
 
 Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -7,16 +7,16 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.donors import DonorIndex
+from pipeline.editing.program import CropZoom, MirrorScene, Operation, Program, RelabelRegion
 from pipeline.layout import SceneRecord
-from pipeline.objects import Demands, Failure, ObjectEdits
-from pipeline.placement import Limits, Placer
-from pipeline.policy import MoveEdit, Policy
-from pipeline.priors import Priors
-from pipeline.program import CropZoom, MirrorScene, Operation, Program, RelabelRegion
-from pipeline.quotas import Tally
-from pipeline.regions import KINDS as REGION_KINDS
-from pipeline.regions import Regions
-from pipeline.rules import Rules, eligible_donors
+from pipeline.placing.placement import Limits, Placer
+from pipeline.placing.priors import Priors
+from pipeline.planning.objects import Demands, Failure, ObjectEdits
+from pipeline.planning.policy import MoveEdit, Policy
+from pipeline.planning.quotas import Tally
+from pipeline.planning.regions import KINDS as REGION_KINDS
+from pipeline.planning.regions import Regions
+from pipeline.planning.rules import Rules, eligible_donors
 from pipeline.taxonomy import Taxonomy
 
 

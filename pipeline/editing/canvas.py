@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pipeline.cutout import Cutout, Mask, OperationSkipped, tight
-from pipeline.holes import Box, fill_hole
+from pipeline.editing.cutout import Cutout, Mask, OperationSkipped, tight
+from pipeline.editing.holes import Box, fill_hole
 from pipeline.roles import ClassRoles
 from pipeline.scene import INSTANCES_PER_CLASS, InstanceMap, LabelMap, Scene
 

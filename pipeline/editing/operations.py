@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pipeline.canvas import Canvas, Known, Origin
-from pipeline.cutout import Cutout, Mask, OperationSkipped, bend, place, stand_in
-from pipeline.program import (
+from pipeline.editing.canvas import Canvas, Known, Origin
+from pipeline.editing.cutout import Cutout, Mask, OperationSkipped, bend, place, stand_in
+from pipeline.editing.program import (
     ChangeClass,
     CropZoom,
     Drop,

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from pipeline.editing.program import GrowRegion, Operation, RelabelRegion, Skyline
 from pipeline.layout import GRID, SceneRecord
-from pipeline.policy import GrowEdit, Operations, RelabelEdit
-from pipeline.program import GrowRegion, Operation, RelabelRegion, Skyline
-from pipeline.quotas import Names, listed
+from pipeline.planning.policy import GrowEdit, Operations, RelabelEdit
+from pipeline.planning.quotas import Names, listed
 from pipeline.roles import class_roles
 from pipeline.taxonomy import Taxonomy
 

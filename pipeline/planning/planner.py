@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.editing.program import Program
 from pipeline.layout import SceneRecord
-from pipeline.objects import TOO_MANY, Demands, Hidden
 from pipeline.plan import assign_scene
-from pipeline.program import Program
-from pipeline.quotas import MANY, QuotaReport, Tally, Target
+from pipeline.planning.objects import TOO_MANY, Demands, Hidden
+from pipeline.planning.quotas import MANY, QuotaReport, Tally, Target
+from pipeline.planning.sampling import Draft, Sampler
 from pipeline.rng import sample_generator
-from pipeline.sampling import Draft, Sampler
 from pipeline.taxonomy import Taxonomy
 
 QUOTA_STREAM = 2

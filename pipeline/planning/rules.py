@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.donors import DonorIndex
-from pipeline.placement import Placer
-from pipeline.policy import ObjectEdit, Policy
+from pipeline.placing.placement import Placer
+from pipeline.planning.policy import ObjectEdit, Policy
 from pipeline.taxonomy import Taxonomy
 
 Flags = npt.NDArray[np.bool_]

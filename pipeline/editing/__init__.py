@@ -1,0 +1,1 @@
+"""Editing: programs, and what they do to the maps of a scene."""

@@ -1,0 +1,1 @@
+"""Placing: where objects of a class could stand, learnt from a dataset."""

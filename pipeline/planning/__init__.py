@@ -1,0 +1,1 @@
+"""Planning: programs that give a run what its policy asks for."""
