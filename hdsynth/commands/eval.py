@@ -97,8 +97,20 @@ PRESETS = ("as-rendered", "paper", "spade-512")
     show_default=True,
     help="Whose features the distances between rendered and real photos are taken on.",
 )
-@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
-@click.option("--device", metavar="auto|cpu|cuda", default="auto", show_default=True)
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="float32",
+    show_default=True,
+    help="Arithmetic of the scorer.",
+)
+@click.option(
+    "--device",
+    metavar="auto|cpu|cuda",
+    default="auto",
+    show_default=True,
+    help="Where the scorer runs.",
+)
 @click.option(
     "--batch-pixels",
     metavar="N",
