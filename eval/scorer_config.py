@@ -23,6 +23,8 @@ from pipeline.taxonomy import Taxonomy
 
 SCORER_FILE = "scorer.yaml"
 WEIGHTS_FILE = "scorer.safetensors"
+STATE_FILE = "training.safetensors"
+"""What a training needs to go on; deleted when it is done."""
 BUNDLED = "sample-world-scorer"
 ENCODER = "tu-tf_efficientnet_lite0"
 
@@ -193,7 +195,7 @@ def read_scorer_config(folder: Path) -> ScorerConfig:
     file = folder / SCORER_FILE
     if not file.is_file():
         hint = ""
-        if (folder / "training.safetensors").is_file():
+        if (folder / STATE_FILE).is_file():
             hint = "; its training is not finished, the same hdsynth train-scorer goes on"
         elif (folder / "generator.safetensors").is_file():
             hint = "; it holds a generator"

@@ -3,10 +3,8 @@
 Shape legend: B batch, H x W pixels.
 """
 
-import hashlib
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,9 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import segmentation_models_pytorch as smp
 import torch
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -26,33 +22,27 @@ from eval.confusion import ConfusionMatrix
 from eval.errors import EvalError
 from eval.scorer import NetworkSegmenter, arithmetic
 from eval.scorer_config import (
-    SCORER_FILE,
-    WEIGHTS_FILE,
+    STATE_FILE,
     ScorerConfig,
     ScorerTraining,
     read_scorer_config,
     train_classes,
 )
+from eval.scorer_folder import claim, save_scorer
 from eval.scorer_network import build_network, check_finite, normalised, start_from
 from hdmodel.allocator import tune_allocator
 from hdmodel.atomic import write_atomically
 from hdmodel.batches import Batch, RandomBatches, Sample, Samples, load
-from hdmodel.errors import CheckpointError, ConfigError, TrainingError
+from hdmodel.errors import CheckpointError, TrainingError
 from hdmodel.layers import place
-from hdmodel.settings import read_yaml
 from hdmodel.training import SceneSets
 from hdmodel.training_log import MetricsTable, TrainingProgress, TrainingStatus
 from pipeline.taxonomy import IGNORED_TRAIN_ID, Taxonomy
 
 log = logging.getLogger(__name__)
 
-CONFIG_FILE = "config.yaml"
-STATE_FILE = "training.safetensors"
 METRICS_FILE = "metrics.csv"
 COLUMNS = ("step", "loss", "learning_rate", "seconds_per_step")
-
-MAY_CHANGE = ("dataset.root", "loaders", "log_every", "save_every")
-"""Keys that decide nothing of what is learnt; all others must stay as they are."""
 
 _BALANCED_BY = 200
 """Scenes that class weights are counted on."""
@@ -121,7 +111,7 @@ def train_scorer(
         "taxonomy": {"name": taxonomy.name, "fingerprint": taxonomy.fingerprint},
         "config": config.to_plain(),
     }
-    if _claim(out, record):
+    if claim(out, record):
         return read_scorer_config(out)
     start_from(network, config.initial, config=config.network)
     place(network, device, torch.channels_last)
@@ -136,7 +126,7 @@ def train_scorer(
     held_out = TrainIdSamples(scenes.validation(config.dataset.size), taxonomy)
     scores = score(network, held_out, taxonomy=taxonomy, config=config, device=device)
     log.info("%s: held-out mean IoU %.4f on %d scenes", out, scores["mean_iou"], len(held_out))
-    return _finish(network, config, taxonomy, out=out, scores=scores, record=record)
+    return save_scorer(network, config, taxonomy, out=out, scores=scores, record=record)
 
 
 @dataclass(slots=True)
@@ -353,75 +343,6 @@ def class_names(taxonomy: Taxonomy) -> list[str]:
 
 def _plain(value: float) -> float | None:
     return None if np.isnan(value) else round(value, 4)
-
-
-def _claim(out: Path, record: Mapping[str, Any]) -> bool:
-    """Write the settings into a new folder, or compare them; returns whether all is done."""
-    file = out / CONFIG_FILE
-    if file.is_file():
-        before, now = _flatten(read_yaml(file)), _flatten(record)
-        changed = [
-            f"  {key}: was {before.get(key, 'absent')!r}, now {now.get(key, 'absent')!r}"
-            for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and key.removeprefix("config.") not in MAY_CHANGE
-        ]
-        if changed:
-            raise ConfigError(
-                f"{out}: holds another training; these keys differ:\n"
-                + "\n".join(changed)
-                + "\nUse the same settings to go on, or another --out."
-            )
-    elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
-        raise ConfigError(f"{out}: is not empty and no training, expected a new folder")
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, yaml.safe_dump(dict(record), sort_keys=False).encode())
-    return (out / SCORER_FILE).is_file() and (out / WEIGHTS_FILE).is_file()
-
-
-def _flatten(data: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401 - YAML's own types
-    if not isinstance(data, Mapping):
-        return {prefix: data}
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat
-
-
-def _finish(
-    network: nn.Module,
-    config: ScorerTraining,
-    taxonomy: Taxonomy,
-    *,
-    out: Path,
-    scores: Mapping[str, Any],
-    record: Mapping[str, Any],
-) -> ScorerConfig:
-    """Write the scorer, its weights first; without `scorer.yaml` there is none."""
-    dtype = torch.float16 if config.half_on_disk else torch.float32
-    state = {
-        key: (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
-        for key, value in network.state_dict().items()
-    }
-    check_finite(state, origin=str(out / WEIGHTS_FILE))
-    content = save(state)
-    scorer = ScorerConfig(
-        network=config.network,
-        taxonomy=taxonomy,
-        size=config.dataset.size,
-        normalisation=config.normalisation,
-        scores=dict(scores),
-        training={
-            "config": record["config"],
-            "scenes": record["scenes"],
-            "versions": {"torch": torch.__version__, "smp": smp.__version__},
-        },
-        sha256=hashlib.sha256(content).hexdigest(),
-    )
-    write_atomically(out / WEIGHTS_FILE, content)
-    text = yaml.safe_dump(scorer.to_plain(), sort_keys=False)
-    write_atomically(out / SCORER_FILE, text.encode())
-    (out / STATE_FILE).unlink(missing_ok=True)
-    return scorer
 
 
 def _named(*, loss: float) -> dict[str, float]:
