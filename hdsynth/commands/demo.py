@@ -24,10 +24,14 @@ SIZE = (256, 512)
     help="How many samples to make.",
 )
 def demo(*, out: Path, samples: int) -> None:
-    """Draw a small street dataset, edit and render it, and make a preview to look at.
+    """Draw a small street dataset, edit and render it, make a preview, and score the photos.
 
     Run again, it goes on where it stopped.
     """
+    from eval.prepare import EvalConfig
+    from eval.run import evaluate
+    from eval.scorer_config import bundled_scorer
+    from hdsynth.commands.eval import show
     from hdsynth.commands.render import exit_on_interrupt, report
     from hdsynth.commands.targets import new_folder
     from pipeline.config import OutputConfig, RenderConfig
@@ -37,7 +41,7 @@ def demo(*, out: Path, samples: int) -> None:
     from pipeline.sample_world import write_dataset
     from pipeline.sources import DatasetConfig
 
-    world, run, preview = out / "world", out / "run", out / "preview"
+    world, run, preview, scores = (out / name for name in ("world", "run", "preview", "scores"))
     height, width = SIZE
     if not world.exists():
         with new_folder(world) as folder, progress_bar("drawing scenes", SCENES) as advance:
@@ -59,4 +63,7 @@ def demo(*, out: Path, samples: int) -> None:
     )
     report(summary)
     page = write_preview(run, preview)
+    scored = evaluate(EvalConfig(out=run, scorer=bundled_scorer(), report=scores, dtype="bfloat16"))
+    show(scored, scores)
     click.echo(f"the dataset: {world}\nthe samples: {run}\nlook at them: {page.absolute()}")
+    click.echo(f"the report: {(scores / 'report.html').absolute()}")
