@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from eval.counts import CountsFolder
 from eval.errors import EvalError
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hdsynth.eval")
 
-FeatureChoice = Literal["none", "scorer", "imagenet"]
+FeatureChoice = str
+"""none, scorer, imagenet, or a file of Inception-v3 weights."""
+FEATURE_SOURCES = ("none", "scorer", "imagenet")
 
 BLOCK = 16
 """Real photos per task."""
@@ -78,7 +80,10 @@ def load_scorer(path: Path, device: str, *, dtype: str, features: FeatureChoice)
     from eval.scorer import load_scorer as load
 
     given: FeatureSource = "imagenet" if features == "imagenet" else "scorer"
-    return load(path, device=device, dtype=dtype, features=given)
+    scorer = load(path, device=device, dtype=dtype, features=given)
+    if features not in FEATURE_SOURCES:
+        scorer.with_inception(Path(features))
+    return scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +160,7 @@ def _features(scorer: PhotoScorer, choice: FeatureChoice) -> str | None:
     try:
         return scorer.features_name
     except EvalError:
-        if choice == "imagenet":
+        if choice != "scorer":
             raise
         log.warning("the scorer gives no features, so no distances are measured")
         return None

@@ -144,7 +144,9 @@ class Distances(Settings):
     """How far the rendered photos are from the real ones as sets, by features of a network."""
 
     features: str
-    """Which network's features: these distances are not FID, whose network is another."""
+    """Which network's features."""
+    fid: bool
+    """Whether it is Inception-v3, and the distances are FID and KID."""
     rendered: int
     """Of how many rendered photos."""
     real: int

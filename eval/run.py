@@ -142,6 +142,7 @@ def _with_distances(
         kernel = kernel_distance(ours, theirs)
     distances = Distances(
         features=spec.features,
+        fid=spec.features.startswith("Inception-v3"),
         rendered=len(ours),
         real=len(theirs),
         frechet=frechet,

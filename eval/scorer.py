@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from eval.errors import EvalError
 from eval.features import IMAGENET, FeatureExtractor, imagenet_extractor
+from eval.inception import inception_extractor, inception_name
 from eval.scorer_config import (
     WEIGHTS_FILE,
     NetworkConfig,
@@ -142,6 +143,16 @@ class Scorer:
             start += len(part)
             found.append(self._part_losses(self._logits(part), ids))
         return np.concatenate(found)
+
+    def with_inception(self, weights: Path) -> None:
+        """Take features of Inception-v3 instead, on which distances are FID and KID.
+
+        Raises:
+            EvalError: There is no such file.
+        """
+        self.features_name = inception_name(weights)
+        stages, device = self._load_features, self.device
+        self._load_features = partial(inception_extractor, weights, device, stages=stages)
 
     def features(self, photo: Photos) -> npt.NDArray[np.float32]:
         """One vector per photo, float32 [B, F]; `features_name` says of which network.

@@ -44,8 +44,8 @@ def _list(kind: str, found: list[str]) -> None:
 
 
 def _file(folder: Path, name: str) -> Path:
-    file = folder / f"{name}.yaml"
-    return file if file.is_file() else folder / name / "config.yaml"
+    places = (folder / f"{name}.yaml", folder / name / "config.yaml", folder / name / "scorer.yaml")
+    return next(place for place in places if place.is_file())
 
 
 def _summary(file: Path) -> str:

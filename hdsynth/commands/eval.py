@@ -92,10 +92,11 @@ PRESETS = ("as-rendered", "paper", "spade-512")
 )
 @click.option(
     "--features",
-    type=click.Choice(["none", "scorer", "imagenet"]),
+    metavar="none|scorer|imagenet|FILE",
     default="scorer",
     show_default=True,
-    help="Whose features the distances between rendered and real photos are taken on.",
+    help="Whose features the distances between rendered and real photos are taken on; FILE holds "
+    "Inception-v3 weights of torch-fidelity, and they are FID and KID.",
 )
 @click.option(
     "--dtype",
