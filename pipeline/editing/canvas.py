@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from pipeline.editing.boxes import Box, common, part_in, slices
 from pipeline.editing.cutout import Cutout, Mask, OperationSkipped, tight
-from pipeline.editing.holes import Box, fill_hole
+from pipeline.editing.holes import fill_hole
 from pipeline.roles import ClassRoles
 from pipeline.scene import INSTANCES_PER_CLASS, InstanceMap, LabelMap, Scene
 
@@ -167,13 +168,13 @@ class Canvas:
         """
         shape = self.shape(instance)
         box, hole = shape.box, shape.mask.copy()
-        window = _slices(box)
+        window = slices(box)
         label, ids = self.label[window].copy(), self.instance[window].copy()
         origin = self.origin[window].copy()
         origin[hole] = self.stamp
         behind = self._behind.get(instance)
         if behind is not None:
-            there = _slices(box, within=behind.box)
+            there = slices(box, within=behind.box)
             back = hole & self._still_there(behind.instance[there], behind.since)
             label[back] = behind.label[there][back]
             ids[back] = behind.instance[there][back]
@@ -206,8 +207,8 @@ class Canvas:
         top, left, bottom, right = box = self._inside(shape.box)
         if top >= bottom or left >= right:
             raise OperationSkipped("the object would lie outside the picture")
-        mask = shape.mask[_slices(box, within=shape.box)]
-        window = _slices(box)
+        mask = shape.mask[slices(box, within=shape.box)]
+        window = slices(box)
         label, ids = self.label[window].copy(), self.instance[window].copy()
         origin = self.origin[window].copy()
         visible = mask & (self._contact[ids] <= shape.contact_row)
@@ -229,7 +230,7 @@ class Canvas:
             OperationSkipped: Nothing of it can be seen.
         """
         shape = self.shape(instance)
-        window = _slices(shape.box)
+        window = slices(shape.box)
         label, ids = self.label[window].copy(), self.instance[window].copy()
         origin = self.origin[window].copy()
         label[shape.mask] = new // INSTANCES_PER_CLASS
@@ -312,7 +313,7 @@ class Canvas:
         self._measure_all()
         for instance, seen in self.known.items():
             old = before[instance]
-            area = max(round(old.area * _part(old.box, window) * growth), seen.area)
+            area = max(round(old.area * part_in(old.box, window) * growth), seen.area)
             self.known[instance] = replace(old, box=seen.box, area=area)
         lost = before.keys() - self.known.keys()
         self.gone.update(lost)
@@ -386,13 +387,13 @@ class Canvas:
         others = sorted(
             (shape.contact_row, self.known[other].since, other)
             for other, shape in self._shapes.items()
-            if other != instance and _part(shape.box, hole.box)
+            if other != instance and part_in(shape.box, hole.box)
         )
         for contact_row, since, other in others:
             shape = self._shapes[other]
-            box = _common(shape.box, hole.box)
-            there = _slices(box, within=hole.box)
-            seen = shape.mask[_slices(box, within=shape.box)] & hole.mask[there]
+            box = common(shape.box, hole.box)
+            there = slices(box, within=hole.box)
+            seen = shape.mask[slices(box, within=shape.box)] & hole.mask[there]
             seen &= self._contact[ids[there]] <= contact_row
             seen &= ~self._nearer_upright(box, contact_row)
             label[there][seen] = other // INSTANCES_PER_CLASS
@@ -420,7 +421,7 @@ class Canvas:
         self, box: Box, label: LabelMap, ids: InstanceMap, origin: npt.NDArray[np.uint16]
     ) -> None:
         """Replace a box of the maps, so that it can be undone."""
-        window = _slices(box)
+        window = slices(box)
         before = (
             self.label[window].copy(),
             self.instance[window].copy(),
@@ -474,33 +475,8 @@ def free_id(class_id: int, used: Collection[int]) -> int:
     raise OperationSkipped(f"class {class_id} has {INSTANCES_PER_CLASS} objects already")
 
 
-def _slices(box: Box, *, within: Box = (0, 0, 0, 0)) -> tuple[slice, slice]:
-    """A box as slices of the picture, or of an array whose corner lies where another box's does."""
-    top, left, bottom, right = box
-    return (
-        slice(top - within[0], bottom - within[0]),
-        slice(left - within[1], right - within[1]),
-    )
-
-
 def _set(entries: dict[int, ValueT], key: int, value: ValueT | None) -> None:
     if value is None:
         entries.pop(key, None)
     else:
         entries[key] = value
-
-
-def _common(one: Box, other: Box) -> Box:
-    return (
-        max(one[0], other[0]),
-        max(one[1], other[1]),
-        min(one[2], other[2]),
-        min(one[3], other[3]),
-    )
-
-
-def _part(box: Box, window: Box) -> float:
-    """The part of a box that lies in another one."""
-    top, left, bottom, right = _common(box, window)
-    shown = max(bottom - top, 0) * max(right - left, 0)
-    return shown / ((box[2] - box[0]) * (box[3] - box[1]))

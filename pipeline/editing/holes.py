@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from pipeline.editing.boxes import Box
 from pipeline.scene import LabelMap
 
 MARGIN = 24
@@ -12,7 +13,6 @@ RUN_FRACTION = 1 / 64
 """Stuff narrower than this part of the picture's width (a pole, say) is not spread sideways."""
 
 Mask = npt.NDArray[np.bool_]
-Box = tuple[int, int, int, int]
 
 
 def fill_hole(label: LabelMap, box: Box, hole: Mask, *, surface: Mask) -> LabelMap | None:
