@@ -32,6 +32,8 @@ TORCHSCRIPT = (".pt", ".ts", ".torchscript")
 ONNX = ".onnx"
 
 _FLOATING = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_ONNX_FLOATING = (1, 10, 11)
+"""ONNX's numbers of float, float16 and double."""
 _SMALLEST = 1e-12
 """Of probabilities, before their logarithm."""
 
@@ -203,6 +205,8 @@ class _Adapter:
         classes = found[:, 0] if found.ndim == 4 and found.shape[1] == 1 else found
         if tuple(classes.shape) != (batch, *size):
             self._refuse(found, f"[{batch}, {size[0]}, {size[1]}], classes")
+        if not bool(classes.isfinite().all()):
+            raise EvalError(f"{self._origin}: gives NaN or infinity, expected classes")
         classes = classes.long()
         low, high = int(classes.min()), int(classes.max())
         if low < 0 or high >= count:
@@ -287,6 +291,7 @@ class _OnnxModel:
         except Exception as error:  # noqa: BLE001 - its errors have no class in common
             reason = str(error).strip().splitlines()[0][:160]
             raise CheckpointError(f"{file}: not a readable ONNX file ({reason})") from None
+        _check_initialisers(file)
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or inputs[0].type not in _FLOATING:
             raise CheckpointError(
@@ -310,3 +315,23 @@ class _OnnxModel:
                 f"{self._file}: fails on photos of {list(values.shape)} ({reason})"
             ) from None
         return torch.from_numpy(np.ascontiguousarray(found[0])).to(self._device)
+
+
+def _check_initialisers(file: Path) -> None:
+    """Refuse a file whose weights hold NaN, where the package onnx is there to read them.
+
+    Infinity is a constant that masks use. Without the package the logits are all that is checked.
+
+    Raises:
+        CheckpointError: A weight does.
+    """
+    try:
+        onnx: Any = import_module("onnx")
+        weights = onnx.load(str(file)).graph.initializer
+    except Exception:  # noqa: BLE001 - onnxruntime has read the file, and needs no onnx
+        return
+    for weight in weights:
+        if weight.data_type in _ONNX_FLOATING:
+            values = onnx.numpy_helper.to_array(weight, base_dir=str(file.parent))
+            if np.isnan(values).any():
+                raise CheckpointError(f"{file}: {weight.name} holds NaN, expected finite weights")

@@ -107,15 +107,17 @@ class Scorer:
     def predict(self, photo: Photos) -> TrainIds:
         """The class of each pixel: train ids of `taxonomy`, uint8 [B, H, W].
 
-        255 where the network decides for a channel that stands for no class.
+        Channels of one class add up their probabilities. 255 where a channel that stands for no
+        class is more probable than every class.
 
         Args:
             photo: RGB, uint8 [B, H, W, 3]; scored at this size.
+
+        Raises:
+            EvalError: The network gives NaN or infinity.
         """
-        table = torch.from_numpy(self._channels).to(self.device)
-        found = [table[self._logits(part).argmax(1)].cpu().numpy() for part in self._parts(photo)]
-        predicted: TrainIds = np.concatenate(found)
-        return predicted
+        found = [self._part_classes(self._logits(part)) for part in self._parts(photo)]
+        return np.concatenate(found)
 
     def losses(self, photo: Photos, train_ids: TrainIds) -> npt.NDArray[np.float32]:
         """The cross entropy of each pixel in nats, float32 [B, H, W].
@@ -127,7 +129,8 @@ class Scorer:
             train_ids: Of `taxonomy`, uint8 [B, H, W].
 
         Raises:
-            EvalError: The sizes differ, or the network knows no probabilities.
+            EvalError: The sizes differ, or the network knows no probabilities, or gives NaN or
+                infinity.
         """
         if not self._has_losses:
             raise EvalError("scorer: gives classes alone, expected one with logits to take losses")
@@ -207,7 +210,31 @@ class Scorer:
                 f"scorer: predicts {list(logits_BKHW.shape)} for photos of "
                 f"{list(photo_BHWC.shape)}, expected {list(wanted)}: batch, channels, height, width"
             )
+        # NaN and infinity of any channel are in the maximum; it is -inf where no class is possible.
+        usable = logits_BKHW.amax(1).isfinite()
+        if not bool(usable.all()):
+            raise EvalError(
+                f"scorer {self._about.get('path', self.sha256[:12])}: gives NaN or infinity for "
+                f"{int((~usable).sum())} of {usable.numel()} pixels, expected finite logits (a "
+                "wider dtype may help)"
+            )
         return logits_BKHW
+
+    @torch.inference_mode()
+    def _part_classes(self, logits_BKHW: Tensor) -> TrainIds:
+        """The train id with the largest sum of the probabilities of its channels."""
+        channels = self._channels
+        ids = np.unique(channels[channels != IGNORED_TRAIN_ID])
+        groups = [np.flatnonzero(channels == train_id).tolist() for train_id in ids]
+        if any(len(group) > 1 for group in groups):
+            # What is of no class is no class of its own: those channels stay single.
+            none = np.flatnonzero(channels == IGNORED_TRAIN_ID).tolist()
+            summed = [logits_BKHW[:, group].logsumexp(1) for group in groups]
+            logits_BKHW = torch.stack([*summed, *(logits_BKHW[:, k] for k in none)], 1)
+            channels = np.concatenate([ids, np.full(len(none), IGNORED_TRAIN_ID, np.uint8)])
+        table = torch.from_numpy(channels).to(self.device)
+        found: TrainIds = table[logits_BKHW.argmax(1)].cpu().numpy()
+        return found
 
     @torch.inference_mode()
     def _part_losses(self, logits_BKHW: Tensor, train_ids: TrainIds) -> npt.NDArray[np.float32]:

@@ -53,6 +53,21 @@ class Probabilities(Pixelwise):
         return {"other": photo, "out": self.conv(photo).softmax(1)}
 
 
+class Poisoned(Pixelwise):
+    """`value` in all channels, or in the first alone, where a photo is black."""
+
+    def __init__(self, value: float, *, everywhere: bool = False) -> None:
+        super().__init__()
+        self.value = value
+        self.channels = 4 if everywhere else 1
+
+    def forward(self, photo: Tensor) -> Tensor:
+        black = photo.sum(1, keepdim=True) == 0
+        logits: Tensor = self.conv(photo)
+        bad = logits[:, : self.channels].masked_fill(black, self.value)
+        return torch.cat([bad, logits[:, self.channels :]], 1)
+
+
 def save_torchscript(module: nn.Module, file: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -60,15 +75,17 @@ def save_torchscript(module: nn.Module, file: Path) -> None:
         torch.jit.save(traced, str(file))
 
 
-def save_onnx(file: Path) -> None:
-    weight = onnx.numpy_helper.from_array(kernel().numpy()[:, :, None, None], "w")
+def save_onnx(file: Path, *, batch: int | str = "b", weights: np.ndarray | None = None) -> None:
+    values = kernel().numpy() if weights is None else weights
+    weight = onnx.numpy_helper.from_array(values[:, :, None, None], "w")
     node = onnx.helper.make_node("Conv", ["photo", "w"], ["logits"])
-    shape = ["b", 3, "h", "w"]
+    shape = [batch, 3, "h", "w"]
+    scores = [batch, 4, "h", "w"]
     graph = onnx.helper.make_graph(
         [node],
         "pixelwise",
         [onnx.helper.make_tensor_value_info("photo", onnx.TensorProto.FLOAT, shape)],
-        [onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["b", 4, "h", "w"])],
+        [onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, scores)],
         [weight],
     )
     opset = [onnx.helper.make_opsetid("", 17)]
@@ -138,7 +155,71 @@ def test_channels_of_one_class_share_its_probability(model: Callable[..., Path])
     odds = np.exp(by_hand(photos()).astype(np.float64))
     wanted = -np.log(odds[..., :2].sum(-1) / odds.sum(-1))
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
-    assert set(np.unique(scorer.predict(photos()))) <= {ROAD, CAR, 255}
+    share = np.stack([odds[..., :2].sum(-1), odds[..., 2], odds[..., 3]], -1)
+    best = np.array([ROAD, CAR, 255], np.uint8)[share.argmax(-1)]
+    assert (best != np.array([ROAD, ROAD, CAR, 255])[odds.argmax(-1)]).any()
+    assert (scorer.predict(photos()) == best).all()
+
+
+def test_channels_of_no_class_are_not_added_up(model: Callable[..., Path]) -> None:
+    scorer = load_adapter(model(classes=[None, None, "road", "road"]), device=CPU)
+    odds = np.exp(by_hand(photos()).astype(np.float64))
+    share = np.stack([odds[..., 0], odds[..., 1], odds[..., 2:].sum(-1)], -1)
+    best = np.array([255, 255, ROAD], np.uint8)[share.argmax(-1)]
+    assert (scorer.predict(photos()) == best).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "everywhere"),
+    [(torch.nan, False), (torch.nan, True), (torch.inf, False), (-torch.inf, True)],
+)
+def test_logits_that_decide_nothing_are_refused(
+    model: Callable[..., Path], value: float, everywhere: bool
+) -> None:
+    scorer = load_adapter(model(Poisoned(value, everywhere=everywhere)), device=CPU)
+    photo = np.maximum(photos(), 1)
+    labels = np.full(photo.shape[:3], ROAD, np.uint8)
+    assert (scorer.predict(photo) == table(by_hand(photo).argmax(-1))).all()
+    photo[1, 2, 3] = photo[1, 0, 0] = 0
+    message = r"model\.pt: gives NaN or infinity for 2 of 60 pixels, expected finite logits"
+    with pytest.raises(EvalError, match=message):
+        scorer.predict(photo)
+    with pytest.raises(EvalError, match=message):
+        scorer.losses(photo, labels)
+
+
+def test_a_class_that_is_impossible_is_no_error(model: Callable[..., Path]) -> None:
+    photo = np.zeros((1, 6, 10, 3), np.uint8)
+    scorer = load_adapter(model(Poisoned(-torch.inf)), device=CPU)
+    assert (scorer.predict(photo) == ROAD).all()
+    merged = load_adapter(
+        model(Poisoned(-torch.inf), classes=["road", "road", "car", None]), device=CPU
+    )
+    assert (merged.predict(photo) == ROAD).all()
+
+
+def test_classes_that_are_no_numbers_are_refused(model: Callable[..., Path]) -> None:
+    class Lost(Pixelwise):
+        def forward(self, photo: Tensor) -> Tensor:
+            return self.conv(photo).argmax(1) * torch.nan
+
+    with pytest.raises(EvalError, match="gives NaN or infinity, expected classes"):
+        load_adapter(model(Lost(), output="classes"), device=CPU).predict(photos())
+
+
+def test_onnx_weights_that_hold_nan_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = kernel().numpy().copy()
+    weights[1, 0] = np.nan
+    file = mapped(tmp_path / "model.onnx")
+    save_onnx(file, weights=weights)
+    with pytest.raises(CheckpointError, match=r"model\.onnx: w holds NaN, expected finite"):
+        load_adapter(file, device=CPU)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    scorer = load_adapter(file, device=CPU)
+    with pytest.raises(EvalError, match="gives NaN or infinity for 60 of 60 pixels"):
+        scorer.predict(photos())
 
 
 def test_probabilities_of_a_named_output(model: Callable[..., Path]) -> None:
