@@ -54,7 +54,8 @@ def boundary_counts(
 ) -> Counts:
     """Pixels of the bands of target and prediction: intersections and unions to be added up.
 
-    Pixels with a void target count for neither.
+    Pixels with a void target count for neither, and are void in the prediction as well: one that is
+    right wherever it is scored has the outlines of the target.
 
     Args:
         target: Evaluated classes or `VOID`, uint8 [H, W].
@@ -66,6 +67,7 @@ def boundary_counts(
         int64 [2, len(classes)]: intersection and union.
     """
     valid = target != VOID
+    prediction = np.where(valid, prediction, np.uint8(VOID))
     in_target = boundary(target, width) & valid
     in_prediction = boundary(prediction, width) & valid
     both = in_target & in_prediction & (target == prediction)

@@ -30,9 +30,22 @@ def test_bands_are_what_erosion_takes_from_each_mask(
     valid = target != VOID
     for place, k in enumerate((1, 2)):
         ours = erosion_boundary(target == k, width) & valid
-        theirs = erosion_boundary(prediction == k, width) & valid
+        theirs = erosion_boundary((prediction == k) & valid, width)
         assert counts[0, place] == np.count_nonzero(ours & theirs)
         assert counts[1, place] == np.count_nonzero(ours | theirs)
+
+
+@given(
+    shapes.flatmap(lambda s: st.tuples(*(arrays(np.uint8, s, elements=values) for _ in range(2)))),
+    st.integers(1, 3),
+)
+def test_what_is_right_wherever_it_is_scored_is_all_right(
+    pair: tuple[np.ndarray, np.ndarray], width: int
+) -> None:
+    target, anything = pair
+    prediction = np.where(target == VOID, anything, target)
+    shared, union = boundary_counts(target, prediction, classes=np.arange(3), width=width)
+    np.testing.assert_array_equal(shared, union)
 
 
 def test_a_region_that_fills_the_image_has_its_edge_as_boundary() -> None:
