@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 from typing import Protocol as Interface
 
@@ -26,16 +27,18 @@ from eval.protocol import Protocol, resize_map, scored_scene
 from hdmodel.allocator import tune_allocator
 from hdmodel.atomic import write_atomically
 from hdmodel.errors import HdsynthError
-from pipeline.config import photos_per_batch
+from pipeline.config import is_url, photos_per_batch
 from pipeline.devices import Lease, candidate_devices, lease_device
 from pipeline.manifest import OK, read_manifest
 from pipeline.output import OutputFolder
 from pipeline.scene import Photo, Scene
-from pipeline.sources import Source
+from pipeline.sources import DatasetConfig, Source
+from pipeline.sources.source import find_ref
 from pipeline.store import Store
 from pipeline.taxonomy import Taxonomy
 
 NAMESPACE = "hdsynth.eval"
+LOCAL_URL = "file://"
 COLUMNS = ("index", "scene", "status", "instances")
 IDENTITY = ("index", "scene", "status", "label_sha256", "instance_sha256", "photo_sha256")
 """Columns of a manifest that tell the photos of a shard from others."""
@@ -91,8 +94,8 @@ class EvalSpec:
     out: OutputFolder
     taxonomy: Taxonomy
     real: Source
-    real_root: str
-    """Where the real photos lie."""
+    real_dataset: DatasetConfig
+    """What `real` was opened from, with paths that mean the same everywhere."""
     real_scenes: tuple[str, ...]
     """The scenes to score, in order."""
     block: int
@@ -122,9 +125,45 @@ class EvalSpec:
         if task.side == "rendered":
             photos = read_manifest(self.out.manifest(task.number), IDENTITY)
         else:
-            photos = [self.real_root, *(self.real_scenes[i] for i in self.real_block(task.number))]
+            names = [self.real_scenes[place] for place in self.real_block(task.number)]
+            stamps = [[name, *real_stamps(self.real, self.real_dataset, name)] for name in names]
+            photos = [self.real_dataset.to_plain(), stamps]
         text = json.dumps([protocol, self.features, photos], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def real_stamps(source: Source, dataset: DatasetConfig, name: str) -> list[list[object]]:
+    """Path, size in bytes and time of change in ns of the files of a real scene.
+
+    Of samples of an output of hdsynth it is the manifest of their shard, which changes with them.
+
+    Args:
+        source: The dataset.
+        dataset: What it was opened from.
+        name: The scene.
+
+    Returns:
+        A list per file; empty where the files are not local. Size and time of a file that cannot
+        be found are None.
+    """
+    if is_url(dataset.root) and not dataset.root.startswith(LOCAL_URL):
+        return []
+    top = Path(dataset.root.removeprefix(LOCAL_URL))
+    ref = find_ref(source.scenes, name)
+    if ref.index is None:
+        files = [top / path for path in (ref.label, ref.instance, ref.photo) if path is not None]
+    else:
+        out = OutputFolder(top)
+        files = [out.manifest(ref.index // Store(out.data).shard_size)]
+    return [_stamp(path) for path in files]
+
+
+def _stamp(path: Path) -> list[object]:
+    try:
+        found = path.stat()
+    except OSError:
+        return [str(path), None, None]
+    return [str(path), found.st_size, found.st_mtime_ns]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -266,13 +305,13 @@ class ScoreShard(beam.DoFn):
         """
         spec = self._spec
         try:
+            # Before files are read: of those that change meanwhile the next run finds out.
+            fingerprint = spec.fingerprint(task)
             counts = self._score(task)
         except HdsynthError as error:
             write_atomically(spec.counts.error(task.side, task.number), str(error).encode())
             return
-        commit_counts(
-            spec.counts.file(task.side, task.number), counts, fingerprint=spec.fingerprint(task)
-        )
+        commit_counts(spec.counts.file(task.side, task.number), counts, fingerprint=fingerprint)
         Metrics.counter(NAMESPACE, f"photos_{task.side}").inc(len(counts))
         yield task.number
 

@@ -135,7 +135,7 @@ def prepare(config: EvalConfig, open_scorer: OpenScorer) -> PreparedEval:
         out=out,
         taxonomy=taxonomy,
         real=source,
-        real_root=real.root,
+        real_dataset=real,
         real_scenes=scenes,
         block=BLOCK,
         protocol=protocol,

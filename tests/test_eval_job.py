@@ -1,3 +1,5 @@
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -5,9 +7,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import zarr
+from PIL import Image
 
 from eval import job as job_module
-from eval import pictures
 from eval.confusion import VOID
 from eval.counts import CountsFolder, read_counts
 from eval.errors import EvalError
@@ -16,7 +18,9 @@ from eval.report import Report
 from eval.run import evaluate
 from pipeline.manifest import read_manifests
 from pipeline.output import OutputFolder
+from pipeline.sources import DatasetConfig
 from pipeline.taxonomy import Taxonomy
+from tests.datasets import label_file, photo_file
 from tests.fake_scorers import ColorScorer, OpenColorScorer
 from tests.scored_runs import make_scored_run
 
@@ -112,6 +116,20 @@ def test_batches_change_nothing(
     assert run(out, tmp_path / "r", batch_pixels=1) == scored[0]
 
 
+def note_reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """The tasks whose photos are read from now on."""
+    asked: list[tuple[str, int]] = []
+    read = job_module.subjects
+
+    def note(spec: job_module.EvalSpec, task: job_module.Task) -> object:
+        asked.append((task.side, task.number))
+        return read(spec, task)
+
+    monkeypatch.setattr("eval.pages.draw_extremes", lambda *_: [])
+    monkeypatch.setattr(job_module, "subjects", note)
+    return asked
+
+
 def test_photos_are_counted_once(
     out: OutputFolder,
     scored: tuple[Report, Path],
@@ -120,16 +138,7 @@ def test_photos_are_counted_once(
 ) -> None:
     folder = tmp_path / "r"
     run(out, folder)
-    monkeypatch.setattr(pictures, "draw_extremes", lambda *_: [])
-    monkeypatch.setattr("eval.pages.draw_extremes", lambda *_: [])
-    asked: list[tuple[str, int]] = []
-    read = job_module.subjects
-
-    def note(spec: job_module.EvalSpec, task: job_module.Task) -> object:
-        asked.append((task.side, task.number))
-        return read(spec, task)
-
-    monkeypatch.setattr(job_module, "subjects", note)
+    asked = note_reads(monkeypatch)
     assert run(out, folder) == scored[0]
     assert asked == []
     (folder / "counts" / "rendered-00001.parquet").unlink()
@@ -137,6 +146,44 @@ def test_photos_are_counted_once(
     assert asked == [("rendered", 1)]
     evaluate(config(out, folder), open_scorer=OpenColorScorer(sha256="cd" * 32))
     assert len(asked) == 1 + 4
+
+
+def test_real_photos_that_changed_are_counted_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = make_scored_run(tmp_path)
+    world, folder = tmp_path / "world", tmp_path / "r"
+    asked = note_reads(monkeypatch)
+    real = DatasetConfig(root=str(world), format="cityscapes", split="val")
+    first = run(out, folder, real=real)
+    asked.clear()
+    assert run(out, folder, real=real) == first
+    assert asked == []
+    # Other photos of the same names, chosen by an option.
+    shutil.copytree(world / "leftImg8bit", world / "blank")
+    for path in (world / "blank").rglob("*.png"):
+        Image.fromarray(np.zeros((32, 64, 3), np.uint8)).save(path)
+    option = real.model_copy(update={"photo_dir": "blank/{split}"})
+    blank = run(out, folder, real=option)
+    assert asked == [("real", 0)]
+    assert blank.oracle.scores["acc_valid"].value != first.oracle.scores["acc_valid"].value
+    # Other files under the old names.
+    run(out, folder, real=real)
+    for path in (photo_file(world, 0), label_file(world, 1)):
+        asked.clear()
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000))
+        assert run(out, folder, real=real) == first
+        assert asked == [("real", 0)]
+
+
+def test_the_stamp_of_a_sample_is_that_of_its_manifest(out: OutputFolder, tmp_path: Path) -> None:
+    real = DatasetConfig(root=f"file://{out.root}", format="zarr")
+    spec = prepare(config(out, tmp_path / "r", real=real), OpenColorScorer()).spec
+    (stamp,) = job_module.real_stamps(spec.real, spec.real_dataset, "00000003")
+    found = out.manifest(1).stat()
+    assert stamp == [str(out.manifest(1)), found.st_size, found.st_mtime_ns]
+    remote = spec.real_dataset.model_copy(update={"root": "memory://world"})
+    assert job_module.real_stamps(spec.real, remote, "00000003") == []
 
 
 def test_another_size_of_the_prediction_is_refused(out: OutputFolder, tmp_path: Path) -> None:
