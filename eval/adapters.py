@@ -96,8 +96,9 @@ def load_adapter(file: Path, *, device: torch.device) -> Scorer:
     taxonomy = Taxonomy.load(mapping.taxonomy)
     channels = channel_ids(mapping, taxonomy, origin=str(mapping_file))
     model = _OnnxModel(file, device) if file.suffix == ONNX else _TorchScriptModel(file, device)
-    content = [hashlib.sha256(file.read_bytes()).hexdigest(), mapping.to_plain()]
-    content.append(taxonomy.fingerprint)
+    # A taxonomy is what it says, not how it is found.
+    meaning = {key: value for key, value in mapping.to_plain().items() if key != "taxonomy"}
+    content = [hashlib.sha256(file.read_bytes()).hexdigest(), meaning, taxonomy.fingerprint]
     segmenter: Segmenter = _Adapter(model, mapping, origin=file.name)
     return Scorer(
         segmenter,

