@@ -3,6 +3,7 @@
 Shape legend: B batch, H x W pixels.
 """
 
+import copy
 import logging
 import time
 from dataclasses import dataclass
@@ -29,11 +30,11 @@ from eval.scorer_config import (
     train_classes,
 )
 from eval.scorer_folder import claim, save_scorer
-from eval.scorer_network import build_network, check_finite, normalised, start_from
+from eval.scorer_network import build_network, check_finite, normalised, padded, start_from
 from hdmodel.allocator import tune_allocator
 from hdmodel.atomic import write_atomically
 from hdmodel.batches import Batch, RandomBatches, Sample, Samples, load
-from hdmodel.errors import CheckpointError, TrainingError
+from hdmodel.errors import CheckpointError, ConfigError, TrainingError
 from hdmodel.layers import place
 from hdmodel.training import SceneSets
 from hdmodel.training_log import MetricsTable, TrainingProgress, TrainingStatus
@@ -91,7 +92,8 @@ def train_scorer(
         What `scorer.yaml` says; its scores are those on the held-out scenes.
 
     Raises:
-        ConfigError: `out` holds another training, or the taxonomy has no train ids.
+        ConfigError: `out` holds another training, the taxonomy has no train ids, or the network
+            cannot learn from batches and crops of this size.
         EvalError: The network cannot be built, or there are too few scenes.
         CheckpointError: Weights to start from, or to go on from, cannot be used.
         TrainingError: The loss is not finite; what was saved stays.
@@ -106,6 +108,7 @@ def train_scorer(
         )
     torch.manual_seed(config.seed)
     network = build_network(config.network, num_classes=classes)
+    try_network(network, config, num_classes=classes, device=device)
     record = {
         "scenes": len(training),
         "taxonomy": {"name": taxonomy.name, "fingerprint": taxonomy.fingerprint},
@@ -220,13 +223,8 @@ class _Run:
         torch.manual_seed(int(np.random.SeedSequence([config.seed, step]).generate_state(1)[0]))
         ids_BHW = batch.label_BHW.to(self.device, torch.int64)
         photo_BHWC = batch.photo_BCHW.permute(0, 2, 3, 1).to(self.device)
-        photo_BCHW = normalised(photo_BHWC, config.normalisation).contiguous(
-            memory_format=torch.channels_last
-        )
-        dtype = torch.bfloat16 if config.autocast else torch.float32
-        with arithmetic(self.device, dtype):
-            logits_BKHW = self.network(photo_BCHW)
-        loss = cross_entropy(logits_BKHW.float(), ids_BHW, weight=weight)
+        logits_BKHW = learning_logits(self.network, photo_BHWC, config)
+        loss = cross_entropy(logits_BKHW, ids_BHW, weight=weight)
         torch.autograd.backward(loss)
         self.optimiser.step()
         self.optimiser.zero_grad()
@@ -269,6 +267,58 @@ class _Run:
                 state.setdefault(int(number), {})[name] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
         return int(next(iter(state.values()))["step"])
+
+
+def learning_logits(network: nn.Module, photo_BHWC: Tensor, config: ScorerTraining) -> Tensor:
+    """Logits, float32 (B, K, H, W) of photos padded as for predictions; padding has no loss.
+
+    Args:
+        network: On its device.
+        photo_BHWC: uint8, on the same device.
+        config: Says normalisation and arithmetic.
+    """
+    height, width = photo_BHWC.shape[1:3]
+    photo_BCHW = padded(normalised(photo_BHWC, config.normalisation)).contiguous(
+        memory_format=torch.channels_last
+    )
+    dtype = torch.bfloat16 if config.autocast else torch.float32
+    with arithmetic(photo_BHWC.device, dtype):
+        logits_BKHW: Tensor = network(photo_BCHW)
+    return logits_BKHW[:, :, :height, :width].float()
+
+
+def try_network(
+    network: nn.Module, config: ScorerTraining, *, num_classes: int, device: torch.device
+) -> None:
+    """Compute one small batch with a copy of the network, as an update would.
+
+    Args:
+        network: New; left as it is.
+        config: The training run.
+        num_classes: K.
+        device: Where to compute.
+
+    Raises:
+        ConfigError: The network cannot learn from batches and crops of this size.
+    """
+    height, width = config.crop or config.dataset.size
+    batch = min(config.batch, 2)  # networks tell one photo from several, not how many
+    wanted = (batch, num_classes, height, width)
+    trial = copy.deepcopy(network).train()
+    place(trial, device, torch.channels_last)
+    photo_BHWC = torch.zeros((batch, height, width, 3), dtype=torch.uint8, device=device)
+    try:
+        with torch.no_grad():
+            found = tuple(learning_logits(trial, photo_BHWC, config).shape)
+        reason = None if found == wanted else f"it gives {list(found)}, not {list(wanted)}"
+    except (ValueError, RuntimeError, TypeError, IndexError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:200]
+    if reason is not None:
+        few = "; with a batch of 1 many networks cannot learn" if batch == 1 else ""
+        raise ConfigError(
+            f"batch {config.batch}, crop {height}x{width}: {config.network.architecture} on "
+            f"{config.network.encoder} cannot learn from them ({reason}){few}"
+        )
 
 
 def cross_entropy(logits_BKHW: Tensor, ids_BHW: Tensor, *, weight: Tensor | None) -> Tensor:

@@ -12,11 +12,13 @@ from click.testing import CliRunner
 
 from eval.scorer import load_scorer
 from eval.scorer_config import ScorerConfig, ScorerTraining
+from eval.scorer_network import build_network
 from eval.scorer_training import (
     TrainIdSamples,
     class_names,
     class_weights,
     cross_entropy,
+    learning_logits,
     train_scorer,
 )
 from hdmodel.errors import ConfigError, InputError, TrainingError
@@ -125,6 +127,39 @@ def test_what_cannot_be_trained_is_named(tmp_path: Path) -> None:
     (run_out / "training.safetensors").write_bytes(b"cut short")
     with pytest.raises(InputError, match="delete it to train from the start"):
         run(config(), run_out)
+
+
+def test_what_a_network_cannot_learn_from_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"batch 1, crop 32x32: pspnet .*than 1 value per.*of 1"):
+        run(config(batch=1), tmp_path / "one")
+    small = {**NETWORK.to_plain(), "options": {**NETWORK.options, "upsampling": 1}}
+    with pytest.raises(ConfigError, match=r"it gives \[2, 2, 4, 4\], not \[2, 2, 32, 32\]"):
+        run(config(network=small), tmp_path / "small")
+    vit = {"architecture": "dpt", "encoder": "tu-vit_tiny_patch16_224"}
+    with pytest.raises(ConfigError, match=r"batch 2, crop 32x32: dpt on tu-vit.* cannot learn"):
+        run(config(network=vit), tmp_path / "vit")
+    assert not list(tmp_path.iterdir())
+
+
+def test_crops_of_any_size_are_learnt_from(tmp_path: Path) -> None:
+    unet = {"architecture": "unet", "options": {"encoder_depth": 2, "decoder_channels": [16, 16]}}
+    learnt = run(config(network=unet, steps=2, crop=(30, 21)), tmp_path / "odd")
+    assert np.isfinite(learnt.scores["acc_valid"])
+
+
+@torch.no_grad()
+def test_padding_has_no_loss() -> None:
+    """As if the padding were there, and its labels ignored."""
+    torch.manual_seed(0)
+    network = build_network(NETWORK, num_classes=2).eval()  # without dropout
+    photo = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 30, 21, 3), np.uint8))
+    ids = torch.from_numpy(np.random.default_rng(1).integers(0, 2, (2, 30, 21)))
+    found = cross_entropy(learning_logits(network, photo, config()), ids, weight=None)
+    larger = np.pad(photo.numpy(), ((0, 0), (0, 2), (0, 11), (0, 0)), mode="edge")
+    ignored = np.pad(ids.numpy(), ((0, 0), (0, 2), (0, 11)), constant_values=255)
+    whole = network((torch.from_numpy(larger).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5)
+    wanted = torch.nn.functional.cross_entropy(whole, torch.from_numpy(ignored), ignore_index=255)
+    assert float(found) == pytest.approx(float(wanted), rel=1e-4)
 
 
 def test_half_precision_on_disk(tmp_path: Path) -> None:
