@@ -160,7 +160,14 @@ class _Adapter:
         self._origin = origin
 
     def __call__(self, photo_BHWC: Tensor, /) -> Tensor:
-        """Logits, float32 (B, K, H, W)."""
+        """Logits, float32 (B, K, H, W); the model is given one photo at a time.
+
+        Exported models often take no more.
+        """
+        found = [self._one(photo_BHWC[k : k + 1]) for k in range(len(photo_BHWC))]
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+    def _one(self, photo_BHWC: Tensor) -> Tensor:
         given, (height, width) = self._mapping.input, photo_BHWC.shape[1:3]
         if given.size is not None and (height, width) != given.size:
             raise EvalError(

@@ -137,6 +137,16 @@ def test_channels_become_train_ids_by_name(tmp_path: Path, suffix: str) -> None:
     assert scorer.describe()["kind"] == {"pt": "torchscript", "onnx": "onnx"}[suffix]
 
 
+def test_a_model_for_one_photo_reads_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_onnx(tmp_path / "model.onnx", batch=1)
+    scorer = load_scorer(mapped(tmp_path / "model.onnx"), device="cpu")
+    # As on a GPU, where several photos are computed at once.
+    monkeypatch.setattr(scorer, "_parts", lambda photo: [torch.from_numpy(photo)])
+    assert (scorer.predict(photos()) == table(by_hand(photos()).argmax(-1))).all()
+
+
 def test_losses_are_those_of_the_softmax_by_hand(model: Callable[..., Path]) -> None:
     scorer = load_adapter(model(), device=CPU)
     train_ids = np.random.default_rng(2).choice([SKY, ROAD, CAR, 255, 5], (2, 6, 10))
