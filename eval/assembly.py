@@ -1,12 +1,13 @@
 """From counts to the report: scores, intervals, recall, the best and the worst photos."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from eval.confusion import ConfusionMatrix, divide, mean_of_present
+from eval.confusion import ConfusionMatrix, Scores, divide, mean_of_present
 from eval.counts import SideCounts
 from eval.gate import POOR_ORACLE
 from eval.mapping import ClassMapping
@@ -77,13 +78,22 @@ def make_report(
         side_report(counts, table, mapping)
         for counts, table in zip((rendered, real), tables, strict=True)
     ]
+    # With nothing predicted as a class but its own pixels, IoU is class accuracy.
+    accuracies = [
+        bootstrap(replace(c, predicted=c.correct), replicates=replicates, seed=seed + k).iou
+        for k, c in enumerate((rendered, real))
+    ]
+    drawn_classes = {"mean_iou": [t.iou for t in tables], "mean_class_accuracy": accuracies}
     ratios = {}
     for name in HEADLINE:
-        ours, theirs = (side.scores[name].value for side in sides)
-        value = float("nan") if ours is None or not theirs else ours / theirs
-        with np.errstate(divide="ignore", invalid="ignore"):
-            drawn = tables[0].headline()[name] / tables[1].headline()[name]
-        drawn[~np.isfinite(drawn)] = np.nan
+        if name in drawn_classes:
+            values = [class_values(side, name, mapping.names) for side in sides]
+            value = float(ratio_of_means(*values))
+            drawn = ratio_of_means(*drawn_classes[name])
+        else:
+            ours, theirs = (side.scores[name].value for side in sides)
+            value = float("nan") if ours is None or not theirs else ours / theirs
+            drawn = divided(tables[0].headline()[name], tables[1].headline()[name])
         ratios[name] = Score.of(interval(value, drawn))
     oracle = sides[1].scores["mean_iou"].value
     poor = oracle is None or oracle < poor_oracle
@@ -106,9 +116,45 @@ def make_report(
         oracle=sides[1],
         ratio=ratios,
         oracle_is_poor=poor,
-        warnings=_warnings(sides[0], sides[1], mapping, run, poor=poor),
+        warnings=_warnings(sides[0], sides[1], mapping, run, real_row, poor=poor),
         bootstrap={"replicates": replicates, "seed": seed, "level": LEVEL},
     )
+
+
+def class_values(side: SideReport, score: str, names: Sequence[str]) -> Scores:
+    """What a score is the mean of, per class; float64 [K], NaN for absent classes.
+
+    Args:
+        side: Of a report.
+        score: `mean_iou` or `mean_class_accuracy`.
+        names: The evaluated classes.
+    """
+    if score == "mean_iou":
+        return np.array([side.iou[name].value for name in names], np.float64)
+    return np.array([side.class_accuracy[name] for name in names], np.float64)
+
+
+def ratio_of_means(part: Scores, whole: Scores) -> Scores:
+    """Mean of `part` / mean of `whole`, both over the classes that neither lacks.
+
+    Args:
+        part: Scores per class, float64 [..., K]; NaN for absent classes.
+        whole: The same of the other side.
+
+    Returns:
+        float64 [...]; NaN where no class is left, or all scores of `whole` are 0.
+    """
+    shared = ~np.isnan(part) & ~np.isnan(whole)
+    # Both means are over as many classes, so their ratio is that of the sums.
+    sums = [np.where(shared, scores, 0).sum(axis=-1) for scores in (part, whole)]
+    return divided(*sums)
+
+
+def divided(part: Scores, whole: Scores) -> Scores:
+    """Elementwise quotient; NaN where it is not finite."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        quotient = np.asarray(part) / np.asarray(whole)
+    return np.where(np.isfinite(quotient), quotient, np.nan)
 
 
 def side_report(counts: SideCounts, replicates: ScoreTable, mapping: ClassMapping) -> SideReport:
@@ -231,7 +277,13 @@ def image_table(sides: Sequence[tuple[str, SideCounts]], names: Sequence[str]) -
 
 
 def _warnings(
-    rendered: SideReport, oracle: SideReport, mapping: ClassMapping, run: RunRow, *, poor: bool
+    rendered: SideReport,
+    oracle: SideReport,
+    mapping: ClassMapping,
+    run: RunRow,
+    real: RealRow,
+    *,
+    poor: bool,
 ) -> list[str]:
     found = []
     if poor:
@@ -257,6 +309,22 @@ def _warnings(
     absent = [n for n in mapping.names if oracle.iou[n].value is None]
     if absent:
         found.append(f"absent from the real side, and from its mean: {', '.join(absent)}")
+    for score in ("mean_iou", "mean_class_accuracy"):
+        ours, theirs = (
+            ~np.isnan(class_values(side, score, mapping.names)) for side in (rendered, oracle)
+        )
+        lone = [f"{mapping.names[k]} (rendered only)" for k in np.flatnonzero(ours & ~theirs)]
+        lone += [f"{mapping.names[k]} (real only)" for k in np.flatnonzero(theirs & ~ours)]
+        if lone:
+            found.append(
+                f"present on one side only, and left out of the ratio of {HEADLINE[score]}: "
+                f"{', '.join(lone)}"
+            )
+    if real.without_photo:
+        found.append(
+            f"{real.without_photo} of {real.photos + real.without_photo} real scenes have no "
+            "photo, and were left out"
+        )
     if run.excluded_samples:
         found.append(
             f"{run.excluded_samples} of {run.samples} samples failed or are not made, "

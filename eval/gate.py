@@ -6,12 +6,11 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from eval.errors import EvalError
-from eval.report import Report, RuleRow, Score, check_comparable
+from eval.report import Report, RuleRow, Score, SideReport, check_comparable
 from hdmodel.settings import Settings, read_yaml
 
 POOR_ORACLE = 0.3
 """Mean IoU on real photos below which a scorer cannot judge rendered ones."""
-BASELINE_SCORES = ("mean_iou", "acc_valid")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -68,7 +67,8 @@ def check_gate(report: Report, gate: Gate, baseline: Report | None = None) -> li
     """Hold a report against rules, and against an earlier report.
 
     Worse than the baseline is a score that is lower by more than what chance explains: by more
-    than the half widths of both intervals, added in squares.
+    than the half widths of both intervals, added in squares. A class that the baseline has must
+    still be there.
 
     Args:
         report: The report.
@@ -101,10 +101,83 @@ def check_gate(report: Report, gate: Gate, baseline: Report | None = None) -> li
         rows.append(_floor("recall of pasted objects", gate.pasted_recall, value))
     if baseline is not None:
         check_comparable(report, baseline, names=("this run", "the baseline"))
-        for name in BASELINE_SCORES:
-            rows.append(_no_worse(name, rendered.scores[name], baseline.rendered.scores[name]))
-        rows.append(_no_worse("oracle ratio", report.ratio["mean_iou"], baseline.ratio["mean_iou"]))
+        rows += _check_baseline(report, baseline)
     return rows
+
+
+def _check_baseline(report: Report, baseline: Report) -> list[RuleRow]:
+    """Hold a report against an earlier one of the same protocol.
+
+    Means over classes take the classes that both have; where that leaves classes out, the widths
+    of the intervals are those of the means over all.
+    """
+    now, before = (_present(side.rendered) for side in (report, baseline))
+    oracle_now, oracle_before = (_present(side.oracle) for side in (report, baseline))
+    both = now & before
+    means = [_mean_over(side, both) for side in (report.rendered, baseline.rendered)]
+    all_four = both & oracle_now & oracle_before
+    ratios = [
+        _ratio_over(side, all_four, present)
+        for side, present in ((report, now & oracle_now), (baseline, before & oracle_before))
+    ]
+    return [
+        _no_class_lost(report, baseline),
+        _no_worse("mean_iou", *means),
+        _no_worse(
+            "acc_valid", report.rendered.scores["acc_valid"], baseline.rendered.scores["acc_valid"]
+        ),
+        _no_worse("oracle ratio", *ratios),
+    ]
+
+
+def _present(side: SideReport) -> set[str]:
+    return {name for name, score in side.iou.items() if score.value is not None}
+
+
+def _mean_over(side: SideReport, classes: set[str]) -> Score:
+    """Mean IoU over some of the classes present."""
+    whole = side.scores["mean_iou"]
+    if classes == _present(side):
+        return whole
+    values = [score.value or 0.0 for name, score in side.iou.items() if name in classes]
+    return _moved(whole, sum(values) / len(values) if values else None)
+
+
+def _ratio_over(report: Report, classes: set[str], present: set[str]) -> Score:
+    """Mean IoU / that of the oracle, over some of the classes present on both sides."""
+    whole = report.ratio["mean_iou"]
+    if classes == present:
+        return whole
+    sums = [
+        sum(score.value or 0.0 for name, score in side.iou.items() if name in classes)
+        for side in (report.rendered, report.oracle)
+    ]
+    return _moved(whole, ratio(*sums))
+
+
+def _moved(score: Score, value: float | None) -> Score:
+    """Another score with an interval as wide."""
+    if value is None:
+        return Score(value=None, low=None, high=None)
+    half = _half_width(score)
+    return Score(value=value, low=value - half, high=value + half)
+
+
+def _no_class_lost(report: Report, baseline: Report) -> RuleRow:
+    """Whether the labels of the rendered photos still have all classes that they had."""
+    rule = "classes against the baseline"
+    now, before = (
+        {name for name, value in side.rendered.class_accuracy.items() if value is not None}
+        for side in (report, baseline)
+    )
+    lost = [name for name in baseline.rendered.class_accuracy if name in before - now]
+    message = f"{rule}: {len(before)} of {len(before)} are there"
+    if lost:
+        message = (
+            f"{rule}: no rendered label has {', '.join(lost)}, which the baseline has; "
+            "means are compared without"
+        )
+    return RuleRow(rule=rule, limit=None, value=None, passed=not lost, message=message)
 
 
 def ratio(part: float | None, whole: float | None) -> float | None:

@@ -1,5 +1,6 @@
 """The pages of a report: Markdown, HTML with everything inside, and a CI job's summary."""
 
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,8 @@ from eval.job import EvalSpec
 from eval.pictures import Drawn, draw_extremes
 from eval.report import HEADLINE, RecallRow, Report, Score
 from hdmodel.atomic import write_atomically
+
+log = logging.getLogger("hdsynth.eval")
 
 MARKDOWN, HTML = "report.md", "report.html"
 SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
@@ -40,6 +43,8 @@ PROTOCOL_WORDS = {
 def write_pages(folder: Path, report: Report, spec: EvalSpec) -> None:
     """Write `report.md` and `report.html`, and append to the summary of a CI job, if there is one.
 
+    A summary that cannot be written is no more than a warning.
+
     Args:
         folder: Where to.
         report: The report.
@@ -49,8 +54,16 @@ def write_pages(folder: Path, report: Report, spec: EvalSpec) -> None:
     write_atomically(folder / MARKDOWN, text.encode())
     write_atomically(folder / HTML, html(report, draw_extremes(report, spec)).encode())
     if summary := os.environ.get(SUMMARY_VARIABLE):
-        with Path(summary).open("a", encoding="utf-8") as stream:
-            stream.write(text + "\n")
+        try:
+            with Path(summary).open("a", encoding="utf-8") as stream:
+                stream.write(text + "\n")
+        except OSError as error:
+            log.warning(
+                "%s: %s: the summary cannot be written (%s)",
+                SUMMARY_VARIABLE,
+                summary,
+                error.strerror,
+            )
 
 
 def markdown(report: Report) -> str:

@@ -149,7 +149,13 @@ def prepare(config: EvalConfig, open_scorer: OpenScorer) -> PreparedEval:
     tasks = [Task("rendered", shard) for shard in shards]
     tasks += [Task("real", number) for number in range(-(-len(scenes) // BLOCK))]
     described = {"sha256": scorer.sha256, "taxonomy": scorer.taxonomy.name, **scorer.describe()}
-    real_row = RealRow(root=real.root, format=real.format, split=real.split, photos=len(scenes))
+    real_row = RealRow(
+        root=real.root,
+        format=real.format,
+        split=real.split,
+        photos=len(scenes),
+        without_photo=len(source.scenes) - len(scenes),
+    )
     return PreparedEval(spec, tasks, run, real_row, described)
 
 
@@ -186,6 +192,11 @@ def _run_row(
             )
     missing = [shard for shard in range(shards) if shard not in committed]
     if good == 0:
+        if excluded:
+            raise OutputError(
+                f"{out.root}: all {len(excluded)} samples made so far failed, there is nothing to "
+                f"score (first: sample {excluded[0].index}: {excluded[0].reason})"
+            )
         raise OutputError(f"{out.root}: no photo is rendered yet, there is nothing to score")
     if (excluded or missing) and not exclude:
         first = excluded[0] if excluded else None
@@ -235,6 +246,4 @@ def _with_photos(source: Source, real: DatasetConfig, *, asked: bool) -> tuple[s
     if not names:
         hint = "" if asked else "; name real photos with --real DIR --format F"
         raise EvalError(f"{where}: has no photos, which the oracle is scored on{hint}")
-    if without := len(source.scenes) - len(names):
-        log.warning("%d of %d real scenes have no photo", without, len(source.scenes))
     return names

@@ -2,13 +2,15 @@
 
 import json
 import math
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from eval.errors import EvalError
-from eval.protocol import differences
+from eval.protocol import Protocol, differences
 from eval.scores import Interval
 from hdmodel.atomic import write_atomically
 from hdmodel.errors import ConfigError
@@ -16,6 +18,8 @@ from hdmodel.settings import Settings
 
 SCHEMA_VERSION = 1
 REPORT = "report.json"
+SIZES = ("rendered_size", "score_size", "input_size")
+"""The keys of a protocol that are H, W."""
 
 HEADLINE = {
     "mean_iou": "mean IoU",
@@ -128,6 +132,8 @@ class RealRow(Settings):
     format: str
     split: str | None
     photos: int
+    without_photo: int = 0
+    """Scenes that have no photo, and were left out."""
 
 
 class RuleRow(Settings):
@@ -199,7 +205,8 @@ class Report(Settings):
     rendered: SideReport
     oracle: SideReport
     ratio: dict[str, Score]
-    """Rendered / oracle, for the keys of `HEADLINE`."""
+    """Rendered / oracle, for the keys of `HEADLINE`; of means over classes, over the classes
+    present on both sides."""
     oracle_is_poor: bool
     warnings: list[str]
     bootstrap: dict[str, float]
@@ -208,6 +215,27 @@ class Report(Settings):
     diversity: DiversityRow | None = None
     filter: FilterRow | None = None
     gate: list[RuleRow] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> Self:
+        """Check what the types of the fields leave open: the keys of mappings."""
+        _check_keys("protocol", self.protocol, [field.name for field in fields(Protocol)])
+        for key in SIZES:
+            size = self.protocol[key]
+            if not (
+                isinstance(size, (list, tuple))
+                and len(size) == 2
+                and all(isinstance(length, int) and length > 0 for length in size)
+            ):
+                raise ValueError(f"protocol.{key}: expected a height and a width, got {size!r}")
+        names = [row.name for row in self.classes]
+        for side in ("rendered", "oracle"):
+            scores: SideReport = getattr(self, side)
+            _check_keys(f"{side}.scores", scores.scores, HEADLINE)
+            _check_keys(f"{side}.iou", scores.iou, names)
+            _check_keys(f"{side}.class_accuracy", scores.class_accuracy, names)
+        _check_keys("ratio", self.ratio, HEADLINE)
+        return self
 
     @property
     def failed_rules(self) -> list[RuleRow]:
@@ -219,6 +247,17 @@ class Report(Settings):
         path = folder / REPORT
         write_atomically(path, json.dumps(self.to_plain(), indent=1, allow_nan=False).encode())
         return path
+
+
+def _check_keys(where: str, data: Mapping[str, object], wanted: Iterable[str]) -> None:
+    """Check that a mapping has some keys.
+
+    Raises:
+        ValueError: It lacks one.
+    """
+    for key in wanted:
+        if key not in data:
+            raise ValueError(f"missing key '{where}.{key}'")
 
 
 def read_report(path: Path) -> Report:

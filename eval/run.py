@@ -81,6 +81,7 @@ def evaluate(
         _check_baseline(before, spec, baseline)
     spec.counts.root.mkdir(parents=True, exist_ok=True)
     with locked(config.report):
+        _remove_verdict(config.report, keep=baseline)
         count(spec, prepared.tasks, engine=engine, workers=config.workers)
         sides = _read_sides(spec, prepared.tasks)
         report = make_report(
@@ -99,14 +100,15 @@ def evaluate(
         report = _with_distances(report, spec, sides["rendered"], sides["real"])
         if gate is not None or before is not None:
             report = report.model_copy(update={"gate": check_gate(report, gate or Gate(), before)})
+        # The verdict first: whatever fails afterwards cannot lose it.
+        report.save(config.report)
+        write_junit(config.report / JUNIT, report.gate, seconds=perf_counter() - start)
         pq.write_table(
             image_table([*sides.items()], spec.mapping.names),
             config.report / IMAGES,
             compression="zstd",
         )
         write_pages(config.report, report, spec)
-        write_junit(config.report / JUNIT, report.gate, seconds=perf_counter() - start)
-        report.save(config.report)
     return report
 
 
@@ -234,6 +236,21 @@ def _check_target(report: Path) -> None:
                 f"{report}: holds {min(found)!r} and no report, expected a new or empty folder, "
                 "or an earlier report"
             )
+
+
+def _remove_verdict(report: Path, *, keep: Path | None) -> None:
+    """Remove an earlier verdict, which could be taken for that of an evaluation that stops.
+
+    Args:
+        report: The folder.
+        keep: The baseline, which may be the earlier report itself; it stays until it is replaced.
+    """
+    (report / JUNIT).unlink(missing_ok=True)
+    if keep is None or (report / REPORT).resolve() not in (
+        keep.resolve(),
+        (keep / REPORT).resolve(),
+    ):
+        (report / REPORT).unlink(missing_ok=True)
 
 
 def _check_baseline(before: Report, spec: EvalSpec, path: Path | None) -> None:

@@ -64,6 +64,49 @@ def test_worse_than_the_baseline_is_what_noise_does_not_explain(now: float, fail
         assert found[rule].endswith("0.4499, was 0.5000 +- 0.0500: worse beyond noise")
 
 
+NO_CAR: dict[str, float | None] = {"road": 0.7, "car": None}
+
+
+def test_a_class_that_the_baseline_had_must_still_be_there() -> None:
+    # Without cars, which are hard, the mean over what is present rises from 0.6 to 0.7.
+    report = make(mean_iou=0.7, iou=NO_CAR)
+    found = messages(report, baseline=make(mean_iou=0.6))
+    assert found == {
+        "classes against the baseline": "classes against the baseline: no rendered label has car, "
+        "which the baseline has; means are compared without"
+    }
+    assert messages(make(), baseline=make()) == {}
+
+
+def test_means_are_compared_over_the_classes_that_both_have() -> None:
+    # Roads fell from 0.9 to 0.7; that cars are gone or new must not hide it.
+    before = make(mean_iou=0.6, iou={"road": 0.9, "car": 0.3})
+    found = messages(make(mean_iou=0.7, iou=NO_CAR), baseline=before)
+    noise = 2**0.5 * 0.01
+    assert found["mean iou against the baseline"].endswith(
+        f"0.7000, was 0.9000 +- {noise:.4f}: worse beyond noise"
+    )
+    # Over roads alone: 0.7 / 0.9 of the oracle's, and 0.9 / 0.9.
+    assert "0.7778, was 1.0000" in found["oracle ratio against the baseline"]
+    before = make(mean_iou=0.9, iou={"road": 0.9, "car": None})
+    after = make(mean_iou=0.9, iou={"road": 0.85, "car": 0.95})
+    assert "0.8500, was 0.9000" in messages(after, baseline=before)["mean iou against the baseline"]
+
+
+def test_a_new_class_is_no_fall() -> None:
+    before = make(mean_iou=0.7, iou=NO_CAR)
+    assert messages(make(mean_iou=0.6), baseline=before) == {}
+
+
+def test_the_ratio_leaves_out_classes_that_an_oracle_lacks() -> None:
+    # Over both classes 0.6 / 0.8 before; over roads alone, which are left now, 0.7 / 0.9 twice.
+    before = make(mean_iou=0.6, oracle=0.8)
+    report = make(mean_iou=0.6, oracle=0.9, oracle_iou={"road": 0.9, "car": None})
+    rows = {row.rule: row.message for row in check_gate(report, Gate(), before)}
+    name = "oracle ratio against the baseline"
+    assert rows[name].startswith(f"{name}: 0.7778, was 0.7778 +- ")
+
+
 def test_rules_are_checked_as_configurations_are(tmp_path: Path) -> None:
     file = tmp_path / "gate.yaml"
     file.write_text("mean_iuo: 0.5\n")

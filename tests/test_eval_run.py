@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,72 @@ def test_an_output_without_photos_and_no_output_are_refused(tmp_path: Path) -> N
         run(out.root, tmp_path / "r", exclude_failed=True)
     with pytest.raises(OutputError, match="not an output of hdsynth render"):
         run(tmp_path / "nowhere", tmp_path / "r")
+
+
+def test_a_run_of_which_all_samples_failed_is_told_from_one_that_has_not_begun(
+    tmp_path: Path,
+) -> None:
+    out = make_run(tmp_path, samples=4, failed={0: "render", 1: "read"}, uncommitted={1})
+    for exclude in (False, True):
+        with pytest.raises(
+            OutputError,
+            match=r"all 2 samples made so far failed, there is nothing to score "
+            r"\(first: sample 0: .*made up",
+        ):
+            run(out.root, tmp_path / "r", exclude_failed=exclude)
+
+
+def test_real_scenes_without_photos_are_reported(tmp_path: Path) -> None:
+    out = make_scored_run(tmp_path)
+    photo_file(tmp_path / "world", 1).unlink()
+    report = run(out.root, tmp_path / "r")
+    assert (report.real.photos, report.real.without_photo, report.oracle.images) == (2, 1, 2)
+    assert "1 of 3 real scenes have no photo, and were left out" in report.warnings
+
+
+def test_the_verdict_is_written_though_pages_or_summary_are_not(
+    out: OutputFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = tmp_path / "r"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "nowhere" / "summary.md"))
+    gate = Gate.parse({"classes": {"car": 0.999}}, origin="test")
+    report = run(out.root, folder, gate=gate)
+    assert (folder / "report.html").is_file()
+    assert "GITHUB_STEP_SUMMARY" in caplog.text
+    assert "nowhere" in caplog.text
+    assert read_report(folder) == report
+
+    def stop(*_: object) -> None:
+        raise EvalError("made up")
+
+    monkeypatch.setattr("eval.run.write_pages", stop)
+    gate = Gate.parse({"classes": {"car": 0.01}}, origin="test")
+    with pytest.raises(EvalError, match="made up"):
+        run(out.root, folder, gate=gate)
+    assert read_report(folder).failed_rules == []
+    assert 'failures="0"' in (folder / "junit.xml").read_text()
+
+
+def test_an_old_verdict_does_not_outlive_an_evaluation_that_stops(
+    out: OutputFolder, tmp_path: Path
+) -> None:
+    folder = tmp_path / "r"
+    broken = OpenColorScorer(crop=1, sha256="cd" * 32)
+    run(out.root, folder)
+    with pytest.raises(EvalError, match="prediction has the shape"):
+        run(out.root, folder, scorer=broken)
+    assert not (folder / "report.json").exists()
+    assert not (folder / "junit.xml").exists()
+    # It stays where it is what the scores are to be held against.
+    first = run(out.root, folder)
+    shutil.rmtree(folder / "counts")
+    with pytest.raises(EvalError, match="prediction has the shape"):
+        run(out.root, folder, scorer=OpenColorScorer(crop=1), baseline=folder)
+    assert read_report(folder) == first
+    assert not (folder / "junit.xml").exists()
 
 
 def test_real_photos_must_be_there(tmp_path: Path) -> None:
@@ -115,7 +182,7 @@ def test_a_baseline_of_another_protocol_is_refused_before_anything_is_read(
 ) -> None:
     report = run(out.root, tmp_path / "r")
     same = run(out.root, tmp_path / "s", baseline=tmp_path / "r")
-    assert [rule.passed for rule in same.gate] == [True] * 4
+    assert [rule.passed for rule in same.gate] == [True] * 5
     data = json.loads((tmp_path / "r" / "report.json").read_text())
     data["protocol"]["real"], data["protocol_id"] = 500, "0" * 12
     (tmp_path / "old.json").write_text(json.dumps(data))
