@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eval.errors import EvalError
-from eval.report import Report, check_comparable, read_report
+from eval.report import HEADLINE, Report, check_comparable, read_report
 
 Table = list[list[str]]
 """Cells; the first row and the first column are heads."""
 ORACLE = "oracle"
+SAME = 1e-4
+"""Scores of real photos that differ by less are equal: devices round differently."""
 NONE = "-"
 
 
@@ -20,7 +22,8 @@ def read_systems(arguments: Sequence[str]) -> list[tuple[str, Report]]:
             system is called by the folder.
 
     Raises:
-        EvalError: A report cannot be read, two have one name, or their protocols differ.
+        EvalError: A report cannot be read, two have one name, or their protocols or oracles
+                differ.
     """
     systems: list[tuple[str, Report]] = []
     for argument in arguments:
@@ -36,7 +39,37 @@ def read_systems(arguments: Sequence[str]) -> list[tuple[str, Report]]:
         systems.append((name, report))
     for name, report in systems[1:]:
         check_comparable(systems[0][1], report, names=(systems[0][0], name))
+        _check_oracle(systems[0][1], report, names=(systems[0][0], name))
     return systems
+
+
+def _check_oracle(one: Report, other: Report, *, names: tuple[str, str]) -> None:
+    """Refuse systems that were held against different real photos: a table has one oracle.
+
+    Raises:
+        EvalError: Scores of real photos differ by more than another device explains.
+    """
+    pairs = [
+        (words, one.oracle.scores[key].value, other.oracle.scores[key].value)
+        for key, words in HEADLINE.items()
+    ]
+    pairs += [
+        (f"IoU of {row.name}", one.oracle.iou[row.name].value, other.oracle.iou[row.name].value)
+        for row in one.classes
+    ]
+    for words, first, second in pairs:
+        if _differ(first, second):
+            raise EvalError(
+                f"{names[0]} and {names[1]} have different oracles and cannot be compared: "
+                f"{words} of real photos is {_shown(first, 1, 4)} and {_shown(second, 1, 4)} "
+                f"({one.real.root}, {other.real.root}); score both against the same real photos"
+            )
+
+
+def _differ(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is not other
+    return abs(one - other) > SAME
 
 
 def score_table(systems: Sequence[tuple[str, Report]]) -> Table:

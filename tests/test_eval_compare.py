@@ -61,3 +61,19 @@ def test_other_protocols_and_equal_names_are_refused(tmp_path: Path) -> None:
         read_systems([one, f"{one}/report.json"])
     with pytest.raises(EvalError, match="no such report"):
         read_systems([str(tmp_path / "none")])
+
+
+def test_systems_with_other_oracles_are_refused(tmp_path: Path) -> None:
+    one = save(tmp_path / "one", oracle=0.8)
+    other = save(tmp_path / "other", oracle=0.7)
+    with pytest.raises(
+        EvalError,
+        match=r"one and other have different oracles .*: mean IoU of real photos is 0\.8000 and "
+        r"0\.7000 \(/data/world, /data/world\)",
+    ):
+        read_systems([one, other])
+    lacking = save(tmp_path / "lacking", oracle_iou={"road": 0.9, "car": None})
+    with pytest.raises(EvalError, match=r"IoU of car of real photos is 0\.7000 and -"):
+        read_systems([one, lacking])
+    near = save(tmp_path / "near", oracle=0.80004)
+    assert [name for name, _ in read_systems([one, near])] == ["one", "near"]
