@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hdsynth.commands.options import SIZE, dataset_keys, dataset_options
+from hdsynth.commands.options import SIZE, dataset_keys, dataset_options, fit_option
 
 if TYPE_CHECKING:
     from pipeline.fit import FitMode
@@ -25,14 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--size", metavar="HxW", type=SIZE, help="Height x width to fit scenes to.  [default: as read]"
 )
-@click.option(
-    "--fit",
-    metavar="MODE",
-    default="resize",
-    show_default=True,
-    type=click.Choice(["resize", "resize_crop", "resize_pad", "crop", "pad"]),
-    help="How they are fitted.",
-)
+@fit_option()
 @click.option(
     "--donors",
     metavar="DIR",

@@ -1,7 +1,8 @@
 """Options, and option types, that commands share."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -108,3 +109,55 @@ def together(*decorators: Callable[[Command], Command]) -> Callable[[Command], C
         return command
 
     return decorate
+
+
+def fit_option(name: str = "fit") -> Callable[[Command], Command]:
+    """The option that says how scenes are brought to a size, as a parameter of some name."""
+    return click.option(
+        "--fit",
+        name,
+        metavar="MODE",
+        default="resize",
+        show_default=True,
+        type=click.Choice(["resize", "resize_crop", "resize_pad", "crop", "pad"]),
+        help="How scenes are fitted: resize, resize_crop, resize_pad, crop or pad.",
+    )
+
+
+limit_option = click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Use at most N scenes, spread evenly.  [default: all]",
+)
+
+
+def training_data(
+    file: Path,
+    assignments: Sequence[str],
+    options: Mapping[str, Any],
+    *,
+    keys: Mapping[str, str],
+) -> dict[str, Any]:
+    """A training's configuration: a file, then options that name its dataset, then assignments.
+
+    Args:
+        file: The YAML file.
+        assignments: `a.b=value` overrides, strongest.
+        options: Values of options, None where they were not given.
+        keys: By option, the key that it sets.
+
+    Raises:
+        ConfigError: The file cannot be read, or an assignment makes no sense.
+    """
+    from hdmodel.settings import override, read_yaml
+    from hdsynth.training_job import WORLD_KEYS
+
+    given = {keys[name]: value for name, value in options.items() if value is not None}
+    data = override(read_yaml(file), [f"{key}=" for key in given])
+    for key, value in given.items():
+        data["dataset"][key.removeprefix("dataset.")] = value
+    if "dataset.format" in given:
+        for key in WORLD_KEYS:  # of a training that was made for the sample world
+            data["dataset"].pop(key, None)
+    return override(data, assignments)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hdsynth.commands.options import SIZE, dataset_keys, dataset_options
+from hdsynth.commands.options import SIZE, dataset_keys, dataset_options, fit_option, limit_option
 
 if TYPE_CHECKING:
     from pipeline.fit import FitMode
@@ -33,21 +33,8 @@ def priors() -> None:
     required=True,
     help="Height x width to which scenes are fitted.",
 )
-@click.option(
-    "--fit",
-    "mode",
-    metavar="MODE",
-    default="resize",
-    show_default=True,
-    type=click.Choice(["resize", "resize_crop", "resize_pad", "crop", "pad"]),
-    help="How: resize, resize_crop, resize_pad, crop or pad.",
-)
-@click.option(
-    "--limit",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="Use at most N scenes, spread evenly.  [default: all]",
-)
+@fit_option("mode")
+@limit_option
 @click.option(
     "--to",
     metavar="FILE.json",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hdsynth.commands.options import SIZE, dataset_keys, dataset_options, together
+from hdsynth.commands.options import SIZE, dataset_keys, dataset_options, limit_option, together
 
 if TYPE_CHECKING:
     from hdmodel.styles import StyleBank
@@ -82,12 +82,7 @@ def styles() -> None:
     help="Pixels from which an object counts, at --size; smaller ones count where their class has "
     "no others.",
 )
-@click.option(
-    "--limit",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="Use at most N scenes, spread evenly.  [default: all]",
-)
+@limit_option
 @click.option(
     "--seed",
     metavar="S",

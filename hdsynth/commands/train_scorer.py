@@ -72,19 +72,12 @@ def load_job(config: str, assignments: Sequence[str], options: Mapping[str, Any]
     Raises:
         ConfigError: It describes none.
     """
-    from hdmodel.settings import override, read_yaml
+    from hdsynth.commands.options import training_data
     from hdsynth.scorer_job import ScorerJob
-    from hdsynth.training_job import WORLD_KEYS
 
     file = _file(config)
-    given = {DATASET_OPTIONS[name]: value for name, value in options.items() if value is not None}
-    data = override(read_yaml(file), [f"{key}=" for key in given])
-    for key, value in given.items():
-        data["dataset"][key.removeprefix("dataset.")] = value
-    if "dataset.format" in given:
-        for key in WORLD_KEYS:  # of a training that was made for the sample world
-            data["dataset"].pop(key, None)
-    return ScorerJob.parse(override(data, assignments), origin=str(file))
+    data = training_data(file, assignments, options, keys=DATASET_OPTIONS)
+    return ScorerJob.parse(data, origin=str(file))
 
 
 def _file(name_or_path: str) -> Path:
