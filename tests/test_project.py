@@ -103,7 +103,9 @@ def test_text_names_no_machine_and_no_download_host() -> None:
 def test_everything_imported_is_a_declared_dependency() -> None:
     names = {"PyYAML": "yaml", "pillow": "PIL", "scikit-learn": "sklearn"}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = [re.split(r"[<>=\[ ]", line)[0] for line in project["dependencies"]]
+    extras = {k: v for k, v in project["optional-dependencies"].items() if k != "dev"}
+    lines = [*project["dependencies"], *(line for extra in extras.values() for line in extra)]
+    declared = [re.split(r"[<>=\[ ]", line)[0] for line in lines]
     allowed = {names.get(name, name.replace("-", "_")) for name in declared}
     allowed |= set(MAY_IMPORT) | sys.stdlib_module_names
     used = {name for path in modules(*MAY_IMPORT) for _, name in imports(ast.walk(parse(path)))}
