@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from eval.faithful import (
+from eval.measures.faithful import (
     FACTOR,
     SHARE,
     UNFAITHFUL,
@@ -29,8 +29,8 @@ from eval.faithful import (
     object_shares,
     share_limits,
 )
-from eval.scorer import Scorer, load_scorer
-from eval.scorer_config import bundled_scorer
+from eval.scorers.config import bundled_scorer
+from eval.scorers.scorer import Scorer, load_scorer
 from pipeline.sample_world import draw_scene
 from pipeline.sample_world.scene import VAL_START, Drawn
 from pipeline.scene import instances_of

@@ -18,7 +18,7 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import configs
-from hdsynth.training_job import read_train_job
+from pipeline.training.job import read_train_job
 
 
 def seconds_per_photo(

@@ -21,10 +21,10 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 
-from pipeline.donors import DonorIndex
+from pipeline.donors.bank import DonorIndex
 from pipeline.errors import DatasetError
 from pipeline.fit import fit
-from pipeline.layout import BOTTOM, GRID, TOP, SceneRecord, index_scene
+from pipeline.indexing.record import BOTTOM, GRID, TOP, SceneRecord, index_scene
 from pipeline.placing.locations import ground_behind
 from pipeline.placing.placement import Limits, Placer, Stage
 from pipeline.placing.priors import Priors

@@ -30,11 +30,11 @@ from torchvision.ops import masks_to_boxes
 from torchvision.transforms.v2.functional import InterpolationMode, resize
 
 from hdmodel.allocator import tune_allocator
-from pipeline.donors import DonorIndex
+from pipeline.donors.bank import DonorIndex
 from pipeline.editing.cutout import Cutout
 from pipeline.editing.program import Program
 from pipeline.editing.recompose import donors_from, recompose
-from pipeline.layout import index_scene
+from pipeline.indexing.record import index_scene
 from pipeline.placing.priors import Priors
 from pipeline.planning.policy import Policy
 from pipeline.planning.sampling import make_sampler

@@ -11,13 +11,14 @@ from pathlib import Path
 from time import perf_counter
 
 from pipeline.checkpoints import bundled_checkpoint
-from pipeline.config import GeneratorSettings, OutputConfig, RenderConfig, photos_per_batch
+from pipeline.config import GeneratorSettings, OutputConfig, RenderConfig
 from pipeline.devices import candidate_devices
-from pipeline.handler import GeneratorHandler, render_maps
+from pipeline.fit import photos_per_batch
+from pipeline.output.store import Store
+from pipeline.rendering.handler import GeneratorHandler, render_maps
 from pipeline.run import render
 from pipeline.sample_world import write_dataset
 from pipeline.sources import DatasetConfig
-from pipeline.store import Store
 
 
 def main() -> None:

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from hdmodel.architecture import DiscriminatorConfig, EncoderConfig, GeneratorConfig
-from hdmodel.batches import RandomBatches, Sample
-from hdmodel.train_config import StageConfig, TrainConfig, TrainingSet
+from hdmodel.training.batches import RandomBatches, Sample
+from hdmodel.training.config import StageConfig, TrainConfig, TrainingSet
 
 CLASSES, FEATURES = 35, 3
 TOLERANCE = 0.1
@@ -139,7 +139,7 @@ def same_weights(plain: nn.Module, ours: nn.Module) -> nn.Module:
 
 def run_plain(size: tuple[int, int], batch: int, steps: int) -> tuple[list[float], list[float]]:
     """Seconds and feature matching loss of every update of the plain loop."""
-    from hdmodel.trainer import Trainer
+    from hdmodel.training.trainer import Trainer
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     config = training(size, batch)
@@ -204,7 +204,7 @@ def run_plain(size: tuple[int, int], batch: int, steps: int) -> tuple[list[float
 def run_ours(size: tuple[int, int], batch: int, steps: int) -> tuple[list[float], list[float]]:
     """Seconds and feature matching loss of every update of hdsynth."""
     from hdmodel.allocator import tune_allocator
-    from hdmodel.trainer import Trainer
+    from hdmodel.training.trainer import Trainer
 
     tune_allocator()
     torch.set_num_threads(len(os.sched_getaffinity(0)))

@@ -9,11 +9,11 @@ import pyarrow as pa
 
 from eval.confusion import ConfusionMatrix, Scores, divide, mean_of_present
 from eval.counts import SideCounts
-from eval.gate import POOR_ORACLE
 from eval.mapping import ClassMapping
+from eval.measures.recall import LARGE, READABLE, SIZES, SMALL, Recall, recall_by
 from eval.protocol import Protocol
-from eval.recall import LARGE, READABLE, SIZES, SMALL, Recall, recall_by
-from eval.report import (
+from eval.reports.gate import POOR_ORACLE
+from eval.reports.report import (
     HEADLINE,
     ClassRow,
     ImageRow,

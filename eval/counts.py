@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eval.boundaries import boundary_counts
 from eval.confusion import Counts, count_pairs
 from eval.errors import EvalError
 from eval.mapping import ClassMapping
-from eval.recall import ObjectScore, score_objects
+from eval.measures.boundaries import boundary_counts
+from eval.measures.recall import ObjectScore, score_objects
 from hdmodel.atomic import write_atomically
 from pipeline.scene import InstanceMap
 

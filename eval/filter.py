@@ -25,7 +25,9 @@ from zarr.codecs import ZstdCodec
 
 from eval.confusion import VOID
 from eval.errors import EvalError
-from eval.faithful import (
+from eval.job import EvalSpec, LoadedScorer, Subject, Task, load, subjects
+from eval.mapping import ClassMapping
+from eval.measures.faithful import (
     FACTOR,
     UNFAITHFUL,
     UNJUDGED,
@@ -37,16 +39,14 @@ from eval.faithful import (
     object_shares,
     share_limits,
 )
-from eval.job import EvalSpec, LoadedScorer, Subject, Task, load, subjects
-from eval.mapping import ClassMapping
 from hdmodel.atomic import make_durable, write_atomically
 from hdmodel.errors import HdsynthError
-from pipeline.config import photos_per_batch
-from pipeline.engine import Engine
 from pipeline.errors import RunError
-from pipeline.output import OutputFolder
+from pipeline.fit import photos_per_batch
+from pipeline.output.folder import OutputFolder
+from pipeline.output.store import ARRAY_CONFIG, ZSTD_LEVEL, Store, shard_file
 from pipeline.progress import progress_bar, watching
-from pipeline.store import ARRAY_CONFIG, ZSTD_LEVEL, Store, shard_file
+from pipeline.rendering.runner import Engine
 
 ARRAY = COLUMN = "faithful"
 VERDICT_TYPE = pa.list_(

@@ -19,22 +19,23 @@ import numpy.typing as npt
 from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
-from eval.boundaries import band_width
 from eval.counts import CountsFolder, ImageCounts, Side, commit_counts, count_image
 from eval.errors import EvalError
 from eval.mapping import ClassMapping
+from eval.measures.boundaries import band_width
 from eval.protocol import Protocol, resize_map, scored_scene
 from hdmodel.allocator import tune_allocator
 from hdmodel.atomic import write_atomically
 from hdmodel.errors import HdsynthError
-from pipeline.config import is_url, photos_per_batch
 from pipeline.devices import Lease, candidate_devices, lease_device
-from pipeline.manifest import OK, read_manifest
-from pipeline.output import OutputFolder
+from pipeline.fit import photos_per_batch
+from pipeline.output.folder import OutputFolder
+from pipeline.output.manifest import OK, read_manifest
+from pipeline.output.store import Store
 from pipeline.scene import Photo, Scene
 from pipeline.sources import DatasetConfig, Source
+from pipeline.sources.config import is_url
 from pipeline.sources.source import find_ref
-from pipeline.store import Store
 from pipeline.taxonomy import Taxonomy
 
 NAMESPACE = "hdsynth.eval"

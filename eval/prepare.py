@@ -7,23 +7,24 @@ from typing import TYPE_CHECKING
 
 from eval.counts import CountsFolder
 from eval.errors import EvalError
-from eval.faithful import FACTOR
 from eval.job import EvalSpec, OpenScorer, PhotoScorer, Task
 from eval.mapping import ClassMapping
+from eval.measures.faithful import FACTOR
 from eval.protocol import Preset, Size, choose_protocol
-from eval.report import ExcludedRow, RealRow, RunRow
-from pipeline.config import RenderConfig, resolved_dataset
+from eval.reports.report import ExcludedRow, RealRow, RunRow
+from pipeline.config import RenderConfig
 from pipeline.devices import candidate_devices
 from pipeline.errors import OutputError
-from pipeline.manifest import OK, read_manifests
-from pipeline.output import OutputFolder
-from pipeline.plan import count_samples, count_shards
+from pipeline.output.folder import OutputFolder
+from pipeline.output.manifest import OK, read_manifests
+from pipeline.output.store import Store, shard_file
+from pipeline.planning.plan import count_samples, count_shards
 from pipeline.sources import DatasetConfig, Source, open_source
-from pipeline.store import Store, shard_file
+from pipeline.sources.config import resolved_dataset
 from pipeline.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
-    from eval.scorer import FeatureSource
+    from eval.scorers.scorer import FeatureSource
 
 log = logging.getLogger("hdsynth.eval")
 
@@ -77,7 +78,7 @@ def load_scorer(path: Path, device: str, *, dtype: str, features: FeatureChoice)
         dtype: Its arithmetic.
         features: Whose features it gives.
     """
-    from eval.scorer import load_scorer as load
+    from eval.scorers.scorer import load_scorer as load
 
     given: FeatureSource = "imagenet" if features == "imagenet" else "scorer"
     scorer = load(path, device=device, dtype=dtype, features=given)

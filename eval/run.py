@@ -15,12 +15,13 @@ from eval.assembly import image_table, make_report
 from eval.counts import Side, SideCounts, read_counts
 from eval.errors import EvalError
 from eval.filter import check_filter, write_filter
-from eval.gate import Gate, check_classes, check_gate
 from eval.job import EvalSpec, OpenScorer, Task, build, load
-from eval.junit import write_junit
-from eval.pages import write_pages
+from eval.measures.variants import measure_diversity
 from eval.prepare import COUNTS, EvalConfig, PreparedEval, load_scorer, prepare
-from eval.report import (
+from eval.reports.gate import Gate, check_classes, check_gate
+from eval.reports.junit import write_junit
+from eval.reports.pages import write_pages
+from eval.reports.report import (
     REPORT,
     Distances,
     DiversityRow,
@@ -30,11 +31,10 @@ from eval.report import (
     finite,
     read_report,
 )
-from eval.variants import measure_diversity
-from pipeline.engine import Engine
 from pipeline.errors import RunError
-from pipeline.lock import locked
+from pipeline.output.lock import locked
 from pipeline.progress import progress_bar, watching
+from pipeline.rendering.runner import Engine
 
 log = logging.getLogger("hdsynth.eval")
 
@@ -133,7 +133,7 @@ def _with_distances(
     report: Report, spec: EvalSpec, rendered: SideCounts, real: SideCounts
 ) -> Report:
     """The report with how far the sets of photos are apart, and how different variants look."""
-    from eval.features import FeatureMoments, frechet_distance, kernel_distance
+    from eval.measures.features import FeatureMoments, frechet_distance, kernel_distance
 
     ours, theirs = rendered.features, real.features
     if spec.features is None or ours is None or theirs is None:

@@ -12,7 +12,7 @@ from rich.table import Column
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from hdmodel.training_log import TrainingProgress, TrainingStatus
+    from hdmodel.training.log import TrainingProgress, TrainingStatus
 
 REFRESH_SECONDS = 1.0
 SPEED_SECONDS = 600.0

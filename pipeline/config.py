@@ -1,7 +1,5 @@
 """What a render job is told: dataset, samples, edits, generator, output."""
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +10,8 @@ from pydantic import Field, field_validator, model_validator
 from hdmodel.settings import Settings, override, read_yaml
 from pipeline.fit import FitMode
 from pipeline.planning.policy import Policy
-from pipeline.sources import DatasetConfig
-from pipeline.style import StyleConfig
+from pipeline.sources.config import DatasetConfig, resolved_dataset, resolved_name
+from pipeline.styles.style import StyleConfig
 
 SMALLEST, LARGEST = 16, 16384
 
@@ -134,7 +132,7 @@ class RenderConfig(Settings):
         plain["output"]["path"] = str(self.output.path.resolve())
         policy = plain["recompose"]["policy"]
         if isinstance(policy, str):
-            plain["recompose"]["policy"] = _resolved_name(policy)
+            plain["recompose"]["policy"] = resolved_name(policy)
         for key, path in (("donors", self.recompose.donors), ("priors", self.recompose.priors)):
             if path is not None:
                 plain["recompose"][key] = str(path.resolve())
@@ -154,38 +152,6 @@ class RenderConfig(Settings):
         for key in ("device", "accelerator", "checkpoint"):
             del plain["generator"][key]
         return plain
-
-
-def resolved_dataset(dataset: DatasetConfig) -> DatasetConfig:
-    """A dataset with paths that mean the same from every working directory."""
-    root, taxonomy = dataset.root, dataset.taxonomy
-    update = {
-        "root": root if is_url(root) else str(Path(root).resolve()),
-        "taxonomy": None if taxonomy is None else _resolved_name(taxonomy),
-    }
-    return dataset.model_copy(update=update)
-
-
-def _resolved_name(name: str) -> str:
-    """A shipped name as it is, a file's with its whole path."""
-    return str(Path(name).resolve()) if Path(name).is_file() else name
-
-
-def is_url(root: str) -> bool:
-    """Whether a dataset's root is a URL rather than a local path."""
-    return "://" in root or "::" in root
-
-
-def photos_per_batch(batch_pixels: int, size: tuple[int, int]) -> int:
-    """How many photos of a size are rendered at a time: at least one."""
-    height, width = size
-    return max(1, batch_pixels // (height * width))
-
-
-def fingerprint(identity: Mapping[str, Any]) -> str:
-    """A hash of a job's identity: equal fingerprints mean equal samples."""
-    text = json.dumps(identity, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _merge(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

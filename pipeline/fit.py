@@ -168,3 +168,9 @@ def _resample(photo: Photo, rows: _Axis, columns: _Axis) -> Photo:
     padded = np.zeros((rows.target, columns.target, 3), np.uint8)
     padded[rows.covered, columns.covered] = shown
     return padded
+
+
+def photos_per_batch(batch_pixels: int, size: tuple[int, int]) -> int:
+    """How many photos of a size are rendered at a time: at least one."""
+    height, width = size
+    return max(1, batch_pixels // (height * width))

@@ -6,13 +6,14 @@ from typing import Any
 
 from hdmodel.architecture import EncoderConfig, GeneratorConfig
 from hdmodel.checkpoint import ENCODER_FILE, GENERATOR_FILE, read_checkpoint_config
-from pipeline.compose import CACHE_BYTES
-from pipeline.config import RenderConfig, photos_per_batch
+from pipeline.config import RenderConfig
 from pipeline.devices import candidate_devices
 from pipeline.editing.program import Paste, Replace
+from pipeline.fit import photos_per_batch
 from pipeline.planning.quotas import QuotaReport, quota_lines
 from pipeline.prepare import PreparedJob, index_scenes, make_plan, prepare
 from pipeline.scene import INSTANCES_PER_CLASS
+from pipeline.sources.reading import CACHE_BYTES
 
 GIB = 2**30
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2}

@@ -10,22 +10,22 @@ from typing import Any
 
 from hdmodel.checkpoint import generator_hash, read_checkpoint_config
 from pipeline.checkpoints import bundled_checkpoint, choose_checkpoint
-from pipeline.config import RenderConfig, fingerprint
-from pipeline.donor_writer import MIN_AREA, PackedScene, new_bank, pack_scene
-from pipeline.donors import DonorBank, DonorIndex
+from pipeline.config import RenderConfig
+from pipeline.donors.bank import DonorBank, DonorIndex
+from pipeline.donors.writer import MIN_AREA, PackedScene, new_bank, pack_scene
 from pipeline.errors import DatasetError, OutputError
 from pipeline.fit import fit
-from pipeline.layout import SceneRecord, index_scene
-from pipeline.output import OutputFolder
+from pipeline.indexing.record import SceneRecord, index_scene
+from pipeline.output.folder import OutputFolder, fingerprint
 from pipeline.placing.priors import Priors
-from pipeline.plan import Plan, PlanRow, assign_scene
+from pipeline.planning.plan import Plan, PlanRow, assign_scene
 from pipeline.planning.planner import plan_programs
 from pipeline.planning.policy import Policy
 from pipeline.planning.sampling import make_sampler
 from pipeline.progress import progress_bar
 from pipeline.rng import sample_generator
 from pipeline.sources import Source, open_source
-from pipeline.style import Style, StyleConfig, check_photos, choose_style
+from pipeline.styles.style import Style, StyleConfig, check_photos, choose_style
 from pipeline.taxonomy import Taxonomy
 
 log = logging.getLogger("hdsynth.render")

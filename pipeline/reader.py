@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline.errors import OutputError
-from pipeline.manifest import OK, read_manifests
-from pipeline.output import OutputFolder
-from pipeline.store import Store, shard_file
+from pipeline.output.folder import OutputFolder
+from pipeline.output.manifest import OK, read_manifests
+from pipeline.output.store import Store, shard_file
 
 LabelKind = Literal["id", "train_id"]
 

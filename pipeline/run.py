@@ -12,21 +12,21 @@ import yaml
 
 from hdmodel.atomic import write_atomically
 from hdmodel.checkpoint import load_encoder, load_generator
-from pipeline.compose import SceneReader, donor_photo_reader
-from pipeline.config import RenderConfig, fingerprint
+from pipeline.config import RenderConfig
 from pipeline.devices import candidate_devices
-from pipeline.donors import DonorBank
-from pipeline.engine import Engine
+from pipeline.donors.bank import DonorBank, donor_photo_reader
 from pipeline.errors import OutputError, RunError
-from pipeline.job import JobSpec, build
-from pipeline.lock import locked
-from pipeline.output import OutputFolder
-from pipeline.plan import Plan, count_shards, write_plan
+from pipeline.output.folder import OutputFolder, fingerprint
+from pipeline.output.lock import locked
+from pipeline.output.store import Store, create_store, shard_file
+from pipeline.output.summary import RunSummary, failed_shards, summarise
+from pipeline.planning.plan import Plan, count_shards, write_plan
 from pipeline.planning.quotas import quota_lines, write_reports
 from pipeline.prepare import PreparedJob, collect_scenes, make_plan, prepare
 from pipeline.progress import progress_bar, watching
-from pipeline.store import Store, create_store, shard_file
-from pipeline.summary import RunSummary, failed_shards, summarise
+from pipeline.rendering.job import JobSpec, build
+from pipeline.rendering.runner import Engine
+from pipeline.sources.reading import SceneReader
 
 log = logging.getLogger("hdsynth.render")
 

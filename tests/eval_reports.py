@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from eval.report import HEADLINE, Report
+from eval.reports.report import HEADLINE, Report
 
 PROTOCOL = {
     "preset": "as-rendered", "rendered_size": [32, 64], "score_size": [32, 64],

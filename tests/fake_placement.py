@@ -4,9 +4,9 @@ from collections.abc import Collection
 
 import numpy as np
 
-from pipeline.donors import DonorIndex
+from pipeline.donors.bank import DonorIndex
 from pipeline.editing.program import Duplicate, Move, Paste, Replace, Rescale
-from pipeline.layout import SceneRecord
+from pipeline.indexing.record import SceneRecord
 from pipeline.placing.perspective import View
 from pipeline.placing.stage import Stage
 from pipeline.taxonomy import Taxonomy

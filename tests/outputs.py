@@ -12,17 +12,17 @@ import yaml
 
 from hdmodel.checkpoint import generator_hash, load_generator
 from hdmodel.conditioning import condition
-from pipeline.compose import instance_row
-from pipeline.config import RenderConfig, fingerprint
-from pipeline.donor_writer import build_bank
+from pipeline.config import RenderConfig
+from pipeline.donors.writer import build_bank
 from pipeline.editing.program import Drop, MirrorScene, Move, Operation, Paste, Program
 from pipeline.editing.recompose import donors_from, recompose
-from pipeline.manifest import Record, commit_manifest
-from pipeline.output import OutputFolder
-from pipeline.plan import PlanRow, write_plan
+from pipeline.output.folder import OutputFolder, fingerprint
+from pipeline.output.manifest import Record, commit_manifest
+from pipeline.output.store import ShardArrays, Store, create_store
+from pipeline.planning.plan import PlanRow, write_plan
 from pipeline.planning.quotas import QuotaReport, write_reports
+from pipeline.rendering.compose import instance_row
 from pipeline.sources import open_source
-from pipeline.store import ShardArrays, Store, create_store
 from pipeline.taxonomy import Taxonomy
 from tests.datasets import stem, write_checkpoint, write_cityscapes
 

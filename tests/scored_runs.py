@@ -7,7 +7,7 @@ import numpy as np
 import zarr
 from PIL import Image
 
-from pipeline.output import OutputFolder
+from pipeline.output.folder import OutputFolder
 from pipeline.taxonomy import Taxonomy
 from tests.datasets import label_file, photo_file
 from tests.outputs import SCENES, make_run

@@ -11,12 +11,12 @@ from eval.errors import EvalError
 from eval.filter import scorer_train_ids
 from eval.mapping import ClassMapping
 from eval.prepare import EvalConfig
-from eval.report import Report
+from eval.reports.report import Report
 from eval.run import evaluate
-from pipeline.output import OutputFolder
+from pipeline.inspection.verify import verify
+from pipeline.output.folder import OutputFolder
 from pipeline.reader import SyntheticDataset
 from pipeline.taxonomy import Taxonomy
-from pipeline.verify import verify
 from tests.fake_scorers import ColorScorer, OpenColorScorer
 from tests.scored_runs import make_scored_run
 

@@ -14,10 +14,10 @@ from eval.confusion import VOID
 from eval.counts import CountsFolder, read_counts
 from eval.errors import EvalError
 from eval.prepare import EvalConfig, prepare
-from eval.report import Report
+from eval.reports.report import Report
 from eval.run import evaluate
-from pipeline.manifest import read_manifests
-from pipeline.output import OutputFolder
+from pipeline.output.folder import OutputFolder
+from pipeline.output.manifest import read_manifests
 from pipeline.sources import DatasetConfig
 from pipeline.taxonomy import Taxonomy
 from tests.datasets import label_file, photo_file
@@ -125,7 +125,7 @@ def note_reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         asked.append((task.side, task.number))
         return read(spec, task)
 
-    monkeypatch.setattr("eval.pages.draw_extremes", lambda *_: [])
+    monkeypatch.setattr("eval.reports.pages.draw_extremes", lambda *_: [])
     monkeypatch.setattr(job_module, "subjects", note)
     return asked
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from eval.errors import EvalError
-from eval.gate import Gate
 from eval.prepare import EvalConfig
-from eval.report import read_report
+from eval.reports.gate import Gate
+from eval.reports.report import read_report
 from eval.run import evaluate
 from hdmodel.errors import InputError
 from pipeline.errors import OutputError
-from pipeline.output import OutputFolder
+from pipeline.output.folder import OutputFolder
 from pipeline.sources import DatasetConfig
 from tests.datasets import photo_file
 from tests.fake_scorers import OpenColorScorer

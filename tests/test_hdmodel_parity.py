@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from hdmodel.architecture import DiscriminatorConfig, EncoderConfig, GeneratorConfig
 from hdmodel.conditioning import boundary_map, condition
-from hdmodel.discriminator import MultiscaleDiscriminator
 from hdmodel.encoder import FeatureEncoder
 from hdmodel.generator import build_generator
 from hdmodel.import_pix2pixhd import encoder_keys, generator_keys
-from hdmodel.losses import discriminator_losses, feature_matching, lsgan
+from hdmodel.training.discriminator import MultiscaleDiscriminator
+from hdmodel.training.losses import discriminator_losses, feature_matching, lsgan
 
 GOLDEN = Path(__file__).parent / "golden"
 TOLERANCE = 1e-5

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hdmodel.training_log import (
+from hdmodel.training.log import (
     EventLog,
     MetricsTable,
     duration,

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from hdmodel.errors import ConfigError, InputError
-from hdmodel.training_report import encode, write_report
+from hdmodel.training.report import encode, write_report
 
 CONFIG = {
     "taxonomy": {"name": "toy", "class_names": ["void", "red", "green"]},

@@ -9,8 +9,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from hdsynth.cli import main
-from pipeline.donor_sheet import CELL, COLUMNS, CUT, HIDDEN, MARGIN, NAME_WIDTH, SHAPE
-from pipeline.donors import DonorBank
+from pipeline.donors.bank import DonorBank
+from pipeline.donors.sheet import CELL, COLUMNS, CUT, HIDDEN, MARGIN, NAME_WIDTH, SHAPE
 from tests.datasets import stem, write_cityscapes
 
 CITY = ("--format", "cityscapes", "--split", "val", "--size", "32x64")

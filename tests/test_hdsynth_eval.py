@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hdsynth.cli import main
-from pipeline.output import OutputFolder
+from pipeline.output.folder import OutputFolder
 from tests.eval_reports import make
 from tests.fake_scorers import load_color_scorer
 from tests.scored_runs import make_scored_run

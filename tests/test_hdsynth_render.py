@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hdsynth.cli import main
-from pipeline.output import OutputFolder
-from pipeline.plan import read_plan
+from pipeline.output.folder import OutputFolder
+from pipeline.planning.plan import read_plan
 from tests.datasets import label_file, write_checkpoint, write_cityscapes
 
 

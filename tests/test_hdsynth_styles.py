@@ -14,11 +14,11 @@ from scipy.cluster.vq import kmeans2
 
 from hdmodel.checkpoint import load_encoder
 from hdmodel.styles import load_styles
-from hdmodel.training_log import TrainingStatus
+from hdmodel.training.log import TrainingStatus
 from hdsynth.cli import main
 from pipeline.scene import Scene
-from pipeline.style_bank import encoding_size
-from pipeline.style_sheet import MARGIN, MOST_ROWS, NAME_WIDTH, main_classes, view_of
+from pipeline.styles.bank import encoding_size
+from pipeline.styles.sheet import MARGIN, MOST_ROWS, NAME_WIDTH, main_classes, view_of
 from pipeline.taxonomy import Taxonomy
 from tests import trainings
 from tests.datasets import (
@@ -108,7 +108,7 @@ def test_batches_and_spelling_change_nothing(
 ) -> None:
     build(checkpoint, world, "--size", "32x64")
     first = load_styles(checkpoint)
-    monkeypatch.setattr("pipeline.style_bank.ENCODED_PIXELS", 1)
+    monkeypatch.setattr("pipeline.styles.bank.ENCODED_PIXELS", 1)
     options = ("--size", "32x64", "--dataset", world, *CITY)
     assert run("styles", *options, checkpoint).exit_code == 0
     np.testing.assert_allclose(load_styles(checkpoint).means, first.means, atol=1e-5)
@@ -170,7 +170,7 @@ def test_bad_input_is_refused_before_anything_is_encoded(
     def encode(*args: object, **kwargs: object) -> None:
         raise AssertionError("encoded something")
 
-    monkeypatch.setattr("pipeline.style_bank.encode_objects", encode)
+    monkeypatch.setattr("pipeline.styles.bank.encode_objects", encode)
     plain = write_checkpoint(tmp_path / "plain")
     bare_world = write_cityscapes(tmp_path / "bare_world", scenes=2)
     size = ("--size", "32x64")

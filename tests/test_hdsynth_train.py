@@ -21,13 +21,13 @@ from hdmodel.checkpoint import load_generator, read_checkpoint_config
 from hdmodel.errors import ConfigError
 from hdmodel.generator import build_generator
 from hdsynth.cli import main
-from hdsynth.training_job import TrainJob, is_training, read_train_job
-from hdsynth.training_scenes import DatasetScenes, open_training_scenes
 from pipeline.errors import DatasetError, TaxonomyError
-from pipeline.lock import lock_holder, locked
+from pipeline.output.lock import lock_holder, locked
 from pipeline.sample_world import draw_scene, write_dataset
 from pipeline.sample_world.scene import VAL_START
 from pipeline.taxonomy import Taxonomy
+from pipeline.training.job import TrainJob, is_training, read_train_job
+from pipeline.training.scenes import DatasetScenes, open_training_scenes
 
 
 def job(**dataset: object) -> TrainJob:

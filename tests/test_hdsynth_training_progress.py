@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from hdmodel.training_log import TrainingStatus
+from hdmodel.training.log import TrainingStatus
 from hdsynth import training_progress
 from hdsynth.training_progress import training_bar
 

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from hdmodel.errors import ConfigError
-from pipeline.config import RenderConfig, fingerprint
+from pipeline.config import RenderConfig
+from pipeline.output.folder import fingerprint
 
 JOB = """
 dataset: {root: data, format: cityscapes, split: val}

@@ -6,9 +6,9 @@ from PIL import Image
 
 from pipeline.errors import DatasetError, OutputError
 from pipeline.forecast import forecast
-from pipeline.plan import read_plan
+from pipeline.inspection.status import read_status
+from pipeline.planning.plan import read_plan
 from pipeline.run import render
-from pipeline.status import read_status
 from tests.datasets import label_file, write_checkpoint, write_cityscapes
 from tests.test_pipeline_run import job
 

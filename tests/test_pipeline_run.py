@@ -17,9 +17,9 @@ from hdmodel.atomic import temporary_name
 from hdmodel.errors import CheckpointError, ConfigError, InputError
 from pipeline.config import RenderConfig
 from pipeline.errors import DatasetError, OutputError, TaxonomyError
-from pipeline.manifest import read_manifests
-from pipeline.output import OutputFolder
-from pipeline.plan import read_plan
+from pipeline.output.folder import OutputFolder
+from pipeline.output.manifest import read_manifests
+from pipeline.planning.plan import read_plan
 from pipeline.run import render
 from pipeline.scene import disagreements
 from pipeline.taxonomy import Taxonomy

@@ -27,8 +27,8 @@ from pipeline.errors import DatasetError, TaxonomyError
 from pipeline.scene import disagreements, instances_of
 from pipeline.sources import FORMATS, DatasetConfig, SceneRef, Source, open_source
 from pipeline.sources.decoding import decode_indices, decode_instances
+from pipeline.sources.validate import validate
 from pipeline.taxonomy import Taxonomy
-from pipeline.validate import validate
 from tests.datasets import instance_file, label_file, stem, write_cityscapes
 from tests.scenes import CAR, PERSON, ROAD, SKY
 

@@ -123,13 +123,13 @@ def test_shipped_yaml_loads_under_its_name(path: Path) -> None:
     elif kind == "policies":
         assert importlib.import_module("pipeline.planning.policy").Policy.load(name).name == name
     elif kind == "models":
-        importlib.import_module("hdsynth.training_job").read_train_job(path)
+        importlib.import_module("pipeline.training.job").read_train_job(path)
     elif kind == "jobs":
         importlib.import_module("pipeline.config").RenderConfig.load(path, options={})
     elif kind == "scorers":
-        importlib.import_module("hdsynth.scorer_job").read_scorer_job(path)
+        importlib.import_module("eval.scorers.job").read_scorer_job(path)
     elif path.name == "scorer.yaml":
-        importlib.import_module("eval.scorer_config").read_scorer_config(path.parent)
+        importlib.import_module("eval.scorers.config").read_scorer_config(path.parent)
     else:
         assert (path.parent.parent.name, path.name) == ("checkpoints", "config.yaml")
         importlib.import_module("hdmodel.checkpoint").read_checkpoint_config(path.parent)

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from hdmodel.architecture import DiscriminatorConfig, EncoderConfig, GeneratorConfig
-from hdmodel.batches import Sample
 from hdmodel.checkpoint import TaxonomyRecord
-from hdmodel.train_config import LossConfig, StageConfig, TrainConfig, TrainingSet
-from hdmodel.training import train
+from hdmodel.training.batches import Sample
+from hdmodel.training.config import LossConfig, StageConfig, TrainConfig, TrainingSet
+from hdmodel.training.loop import train
 
 CPU = torch.device("cpu")
 PALETTE = np.array([[0, 0, 0], [200, 40, 40], [40, 200, 40]], np.uint8)

@@ -78,9 +78,9 @@ def apply(
     from dataclasses import asdict
 
     from hdsynth.console import print_json
-    from pipeline.apply import apply_program, apply_to_run, read_program
+    from pipeline.inspection.apply import apply_program, apply_to_run, read_program
     from pipeline.sources import DatasetConfig
-    from pipeline.style import StyleConfig
+    from pipeline.styles.style import StyleConfig
 
     keys = dataset_keys(**dataset)
     looks = None if style is None else StyleConfig.parse({"mode": style}, origin="--style")

@@ -30,12 +30,12 @@ def demo(*, out: Path, samples: int) -> None:
     """
     from eval.prepare import EvalConfig
     from eval.run import evaluate
-    from eval.scorer_config import bundled_scorer
+    from eval.scorers.config import bundled_scorer
     from hdsynth.commands.eval import show
     from hdsynth.commands.render import exit_on_interrupt, report
     from hdsynth.commands.targets import new_folder
     from pipeline.config import OutputConfig, RenderConfig
-    from pipeline.preview import write_preview
+    from pipeline.inspection.preview import write_preview
     from pipeline.progress import progress_bar
     from pipeline.run import render
     from pipeline.sample_world import write_dataset

@@ -8,7 +8,7 @@ import click
 from hdsynth.commands.options import SIZE, dataset_keys, dataset_options, fit_option, limit_option
 
 if TYPE_CHECKING:
-    from pipeline.donors import DonorBank
+    from pipeline.donors.bank import DonorBank
     from pipeline.fit import FitMode
 
 
@@ -54,7 +54,7 @@ def build(
     It holds the shape of every object that stands on a known surface, what cuts or hides it, and
     where its photo lies.
     """
-    from pipeline.donor_writer import build_bank
+    from pipeline.donors.writer import build_bank
     from pipeline.sources import DatasetConfig
 
     config = DatasetConfig.parse(dataset_keys(**dataset), origin="command line")
@@ -77,8 +77,8 @@ def build(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(*, bank: Path, to: Path | None, as_json: bool) -> None:
     """Say what a donor bank holds. The donors of a run are in OUT/donors."""
-    from pipeline.donor_sheet import write_donor_sheet
-    from pipeline.donors import DonorBank
+    from pipeline.donors.bank import DonorBank
+    from pipeline.donors.sheet import write_donor_sheet
 
     if to is not None and to.suffix.lower() != ".png":
         raise click.BadParameter(f"{to}: expected a file name that ends in .png", param_hint="--to")
@@ -98,7 +98,7 @@ def _print(bank: "DonorBank", *, as_json: bool) -> None:
     from rich.table import Table
 
     from hdsynth.console import print_json, stdout
-    from pipeline.donor_sheet import count_donors
+    from pipeline.donors.sheet import count_donors
 
     classes, info = count_donors(bank), bank.info
     if as_json:

@@ -11,9 +11,9 @@ from hdsynth.commands.options import SIZE
 from hdsynth.commands.render import BEAM_OPTIONS, BeamCommand, exit_on_interrupt
 
 if TYPE_CHECKING:
-    from eval.gate import Gate
     from eval.prepare import EvalConfig
-    from eval.report import Report
+    from eval.reports.gate import Gate
+    from eval.reports.report import Report
 
 EXIT_GATE = 3
 DTYPES = ("float32", "bfloat16", "float16")
@@ -203,7 +203,7 @@ def read_options(out: Path, options: dict[str, Any]) -> "EvalConfig":
     """
     from eval.prepare import EvalConfig
     from hdmodel.settings import override
-    from pipeline.output import OutputFolder
+    from pipeline.output.folder import OutputFolder
     from pipeline.sources import DatasetConfig
 
     keys = {
@@ -246,7 +246,7 @@ def read_gate(options: dict[str, Any]) -> "Gate | None":
     Raises:
         ConfigError: They are malformed.
     """
-    from eval.gate import Gate
+    from eval.reports.gate import Gate
     from hdmodel.settings import read_yaml
 
     file = options["gate_file"]
@@ -264,7 +264,7 @@ def read_gate(options: dict[str, Any]) -> "Gate | None":
 
 def print_comparison(paths: tuple[str, ...], table: str) -> None:
     """Print tables like the paper's."""
-    from eval.compare import (
+    from eval.reports.compare import (
         caption,
         class_table,
         read_systems,
@@ -287,8 +287,8 @@ def print_comparison(paths: tuple[str, ...], table: str) -> None:
 
 def show(report: "Report", folder: Path) -> None:
     """Print the scores for people."""
-    from eval.pages import number, percent
-    from eval.report import HEADLINE
+    from eval.reports.pages import number, percent
+    from eval.reports.report import HEADLINE
 
     width = max(len(words) for words in HEADLINE.values())
     click.echo(f"{'':{width}}  rendered    oracle     ratio")

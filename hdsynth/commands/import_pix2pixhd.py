@@ -40,7 +40,7 @@ def import_pix2pixhd(*, generator: Path, encoder: Path | None, taxonomy: str, to
     they may hold.
     """
     from pipeline.checkpoints import taxonomy_record
-    from pipeline.targets import check_new
+    from pipeline.output.targets import check_new
     from pipeline.taxonomy import Taxonomy
 
     check_new(to)

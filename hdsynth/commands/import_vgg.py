@@ -24,7 +24,7 @@ def import_vgg(*, file: Path, to: Path) -> None:
     losses.perceptual=2 the loss is about as large as trainings with VGG-19 report it for 10.
     Reading FILE.h5 takes h5py.
     """
-    from hdmodel.import_vgg import import_vgg as convert
+    from hdmodel.training.import_vgg import import_vgg as convert
 
     convert(file, to=to)
     click.echo(f"{to}: a stand-in for VGG-19 (VGG-16, tuned to find edges). Next:")

@@ -35,10 +35,10 @@ def init_generator(*, config: str, to: Path, taxonomy: str | None, seed: int) ->
     such a generator are noise; labels, sizes, speed and disk use are those of the real thing.
     """
     from hdsynth.commands.models import model_file
-    from hdsynth.training_job import read_train_job
     from pipeline.checkpoints import taxonomy_record
-    from pipeline.targets import check_new
+    from pipeline.output.targets import check_new
     from pipeline.taxonomy import Taxonomy
+    from pipeline.training.job import read_train_job
 
     check_new(to)
     model = read_train_job(model_file(config))

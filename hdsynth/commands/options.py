@@ -151,7 +151,7 @@ def training_data(
         ConfigError: The file cannot be read, or an assignment makes no sense.
     """
     from hdmodel.settings import override, read_yaml
-    from hdsynth.training_job import WORLD_KEYS
+    from pipeline.training.job import WORLD_KEYS
 
     given = {keys[name]: value for name, value in options.items() if value is not None}
     data = override(read_yaml(file), [f"{key}=" for key in given])

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from pipeline.replay import ReplayReport
-    from pipeline.status import RunStatus
-    from pipeline.verify import VerifyReport
+    from pipeline.inspection.replay import ReplayReport
+    from pipeline.inspection.status import RunStatus
+    from pipeline.inspection.verify import VerifyReport
 
 EXIT_INCOMPLETE = 1
 EXIT_DAMAGED = 2
@@ -34,7 +34,7 @@ def status(*, out: Path, as_json: bool) -> None:
     Can be asked at any time, also while a job is writing.
     """
     from hdsynth.console import print_json
-    from pipeline.status import read_status
+    from pipeline.inspection.status import read_status
 
     result = read_status(out)
     if as_json:
@@ -54,7 +54,7 @@ def verify(ctx: click.Context, *, out: Path, as_json: bool) -> None:
     the report names shard, sample and array, and says how to have them made anew.
     """
     from hdsynth.console import print_json
-    from pipeline.verify import verify as check
+    from pipeline.inspection.verify import verify as check
 
     report = check(out)
     if as_json:
@@ -94,7 +94,7 @@ def replay(
     since the run (exit code 2). For a failed sample: what fails now.
     """
     from hdsynth.console import print_json
-    from pipeline.replay import replay as make_again
+    from pipeline.inspection.replay import replay as make_again
 
     report = make_again(out, index, to=to, device=device, photo=not maps_only)
     if as_json:
@@ -126,7 +126,7 @@ def preview(*, out: Path, to: Path, samples: int) -> None:
 
     The page opens from disk in any browser.
     """
-    from pipeline.preview import write_preview
+    from pipeline.inspection.preview import write_preview
 
     click.echo(write_preview(out, to, samples=samples).absolute())
 

@@ -57,7 +57,7 @@ def fit(
     For each class of things: its size in perspective, what it stands on, where, how many there are
     in a scene, and how close they come to each other.
     """
-    from pipeline.indexing import index_source
+    from pipeline.indexing.index import index_source
     from pipeline.placing.priors import Priors
     from pipeline.sources import DatasetConfig, open_source
 

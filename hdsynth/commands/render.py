@@ -12,9 +12,9 @@ import click
 from hdsynth.commands.options import SIZE
 
 if TYPE_CHECKING:
-    from hdsynth.training_plan import TrainingPlan
     from pipeline.config import RenderConfig
-    from pipeline.summary import RunSummary
+    from pipeline.output.summary import RunSummary
+    from pipeline.training.plan import TrainingPlan
 
 BEAM_OPTIONS = "hdsynth.beam_options"
 
@@ -155,8 +155,8 @@ def plan(
     dataset go with it.
     """
     from hdsynth.console import print_json
-    from hdsynth.training_job import is_training
     from pipeline.forecast import Forecast, forecast
+    from pipeline.training.job import is_training
 
     result: TrainingPlan | Forecast
     if config is not None and is_training(config):
@@ -173,7 +173,7 @@ def _plan_training(
     config: str, assignments: tuple[str, ...], options: dict[str, Any]
 ) -> "TrainingPlan":
     from hdsynth.commands.train import DATASET_OPTIONS, load_job
-    from hdsynth.training_plan import plan_training
+    from pipeline.training.plan import plan_training
 
     given = {name: value for name, value in options.items() if value is not None}
     if foreign := sorted(given.keys() - DATASET_OPTIONS.keys()):

@@ -115,7 +115,7 @@ def build(
     from hdmodel.styles import describe_styles, save_styles
     from hdsynth.console import print_json
     from pipeline.devices import candidate_devices
-    from pipeline.style_bank import encoding_size, make_style_bank, style_dataset
+    from pipeline.styles.bank import encoding_size, make_style_bank, style_dataset
 
     config = style_dataset(checkpoint, dataset_keys(**dataset))
     fitted, mode = encoding_size(checkpoint, size, fit)
@@ -174,8 +174,8 @@ def show(
     """
     from hdmodel.styles import load_styles
     from pipeline.devices import candidate_devices
-    from pipeline.style_bank import encoding_size
-    from pipeline.style_sheet import write_style_sheet
+    from pipeline.styles.bank import encoding_size
+    from pipeline.styles.sheet import write_style_sheet
 
     if to.suffix.lower() != ".png":
         raise click.BadParameter(f"{to}: expected a file name that ends in .png", param_hint="--to")
@@ -223,7 +223,7 @@ def _dataset_scene(
     from pipeline.checkpoints import choose_checkpoint
     from pipeline.sources import open_source
     from pipeline.sources.source import find_ref
-    from pipeline.style_bank import read_fitted, style_dataset
+    from pipeline.styles.bank import read_fitted, style_dataset
 
     source = open_source(style_dataset(checkpoint, keys))
     choose_checkpoint(checkpoint, source.taxonomy)

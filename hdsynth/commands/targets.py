@@ -16,7 +16,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     Raises:
         OutputError: The target exists and is not an empty folder.
     """
-    from pipeline.targets import check_new
+    from pipeline.output.targets import check_new
 
     check_new(target)
     target = target.resolve()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from hdsynth.training_job import TrainJob
+    from pipeline.training.job import TrainJob
 
 
 DATASET_OPTIONS = {
@@ -92,7 +92,7 @@ def load_job(config: str, assignments: Sequence[str], options: Mapping[str, Any]
     """
     from hdsynth.commands.models import model_file
     from hdsynth.commands.options import training_data
-    from hdsynth.training_job import TrainJob
+    from pipeline.training.job import TrainJob
 
     file = model_file(config)
     data = training_data(file, assignments, options, keys=DATASET_OPTIONS)
@@ -117,9 +117,9 @@ def run_training(job: "TrainJob", *, out: Path, device: str = "auto") -> Path:
 
     from hdmodel.errors import ConfigError
     from hdsynth.training_progress import training_bar
-    from hdsynth.training_scenes import open_training_scenes
     from pipeline.checkpoints import taxonomy_record
-    from pipeline.lock import locked
+    from pipeline.output.lock import locked
+    from pipeline.training.scenes import open_training_scenes
 
     scenes = open_training_scenes(job)
     # Threads that wait by spinning make every step several times slower when anything else runs.
@@ -127,9 +127,9 @@ def run_training(job: "TrainJob", *, out: Path, device: str = "auto") -> Path:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
-    from hdmodel.data_parallel import Processes
-    from hdmodel.training import check_training
-    from hdmodel.training import train as train_generator
+    from hdmodel.training.data_parallel import Processes
+    from hdmodel.training.loop import check_training
+    from hdmodel.training.loop import train as train_generator
     from pipeline.devices import candidate_devices
 
     devices = candidate_devices(device)

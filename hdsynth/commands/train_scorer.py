@@ -10,7 +10,7 @@ import click
 from hdsynth.commands.train import DATASET_OPTIONS
 
 if TYPE_CHECKING:
-    from hdsynth.scorer_job import ScorerJob
+    from eval.scorers.job import ScorerJob
 
 
 @click.command("train-scorer")
@@ -72,8 +72,8 @@ def load_job(config: str, assignments: Sequence[str], options: Mapping[str, Any]
     Raises:
         ConfigError: It describes none.
     """
+    from eval.scorers.job import ScorerJob
     from hdsynth.commands.options import training_data
-    from hdsynth.scorer_job import ScorerJob
 
     file = _file(config)
     data = training_data(file, assignments, options, keys=DATASET_OPTIONS)
@@ -111,9 +111,9 @@ def run_training(job: "ScorerJob", *, out: Path, device: str = "auto") -> Mappin
     Raises:
         HdsynthError: Something the configuration names cannot be used.
     """
-    from hdsynth.scorer_job import open_scorer_scenes
+    from eval.scorers.job import open_scorer_scenes
     from hdsynth.training_progress import training_bar
-    from pipeline.lock import locked
+    from pipeline.output.lock import locked
 
     scenes = open_scorer_scenes(job)
     # Threads that wait by spinning make every step several times slower when anything else runs.
@@ -121,7 +121,7 @@ def run_training(job: "ScorerJob", *, out: Path, device: str = "auto") -> Mappin
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
-    from eval.scorer_training import train_scorer as train
+    from eval.scorers.training import train_scorer as train
     from pipeline.devices import candidate_devices
 
     where = torch.device(candidate_devices(device)[0])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from pipeline.validate import Report
+    from pipeline.sources.validate import Report
 
 PROBLEMS_SHOWN = 20
 EXIT_ERRORS = 2
@@ -63,7 +63,7 @@ def validate(
     from hdsynth.console import print_json
     from pipeline.progress import progress_bar
     from pipeline.sources import DatasetConfig, open_source
-    from pipeline.validate import validate as check
+    from pipeline.sources.validate import validate as check
 
     options = {
         "root": root,

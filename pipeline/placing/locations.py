@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pipeline.layout import GRID, SceneRecord
+from pipeline.indexing.record import GRID, SceneRecord
 from pipeline.roles import class_roles
 from pipeline.taxonomy import Taxonomy
 

@@ -3,9 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.donors import DonorIndex
+from pipeline.donors.bank import DonorIndex
 from pipeline.editing.program import Duplicate, Move, Paste, Replace, Rescale
-from pipeline.layout import SceneRecord
+from pipeline.indexing.record import SceneRecord
 from pipeline.placing.places import Limits, Places
 from pipeline.placing.pools import DonorPools
 from pipeline.placing.priors import Priors

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.layout import GRID
+from pipeline.indexing.record import GRID
 from pipeline.placing.priors import Priors
 from pipeline.placing.spacing import box_areas, nearest_gaps, overlaps
 from pipeline.placing.stage import Stage

@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.donors import DonorIndex
-from pipeline.layout import BOTTOM, LEFT, RIGHT
+from pipeline.donors.bank import DonorIndex
+from pipeline.indexing.record import BOTTOM, LEFT, RIGHT
 
 NEIGHBOURS = 6
 """A donor is drawn from so many on each side of the wanted height."""

@@ -16,7 +16,7 @@ from pydantic import Field
 from hdmodel.atomic import write_atomically
 from hdmodel.settings import Settings
 from pipeline.errors import DatasetError, TaxonomyError
-from pipeline.layout import GRID, SceneRecord
+from pipeline.indexing.record import GRID, SceneRecord
 from pipeline.placing.locations import (
     CATEGORY_OBJECTS,
     SUPPORT_FLOOR,

@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.donors import DonorIndex
+from pipeline.donors.bank import DonorIndex
 from pipeline.placing.places import Places
 from pipeline.placing.pools import DonorPools, Use
 from pipeline.placing.spacing import overlaps

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.layout import GRID, SceneRecord, grid_cells
+from pipeline.indexing.record import GRID, SceneRecord, grid_cells
 from pipeline.placing.locations import ground_behind
 from pipeline.placing.perspective import View
 from pipeline.roles import class_roles

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.editing.program import ChangeClass, CropZoom, Drop, Flip, Jitter, Operation
-from pipeline.layout import BOTTOM, GRID, SceneRecord
+from pipeline.indexing.record import BOTTOM, GRID, SceneRecord
 from pipeline.placing.spacing import overlaps
 from pipeline.planning.quotas import MANY, Tally
 from pipeline.planning.rules import Rules

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.editing.program import Program
-from pipeline.layout import SceneRecord
-from pipeline.plan import assign_scene
+from pipeline.indexing.record import SceneRecord
 from pipeline.planning.objects import TOO_MANY, Demands, Hidden
+from pipeline.planning.plan import assign_scene
 from pipeline.planning.quotas import MANY, QuotaReport, Tally, Target
 from pipeline.planning.sampling import Draft, Sampler
 from pipeline.rng import sample_generator

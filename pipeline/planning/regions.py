@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from pipeline.editing.program import GrowRegion, Operation, RelabelRegion, Skyline
-from pipeline.layout import GRID, SceneRecord
+from pipeline.indexing.record import GRID, SceneRecord
 from pipeline.planning.policy import GrowEdit, Operations, RelabelEdit
 from pipeline.planning.quotas import Names, listed
 from pipeline.roles import class_roles

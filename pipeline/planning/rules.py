@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.donors import DonorIndex
+from pipeline.donors.bank import DonorIndex
 from pipeline.placing.placement import Placer
 from pipeline.planning.policy import ObjectEdit, Policy
 from pipeline.taxonomy import Taxonomy

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.donors import DonorIndex
+from pipeline.donors.bank import DonorIndex
 from pipeline.editing.program import CropZoom, MirrorScene, Operation, Program, RelabelRegion
-from pipeline.layout import SceneRecord
+from pipeline.indexing.record import SceneRecord
 from pipeline.placing.placement import Limits, Placer
 from pipeline.placing.priors import Priors
 from pipeline.planning.objects import Demands, Failure, ObjectEdits

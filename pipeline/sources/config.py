@@ -83,3 +83,23 @@ def check_format(value: str, known: Sequence[str]) -> str:
         hint = f", did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"unknown dataset format{hint} (known: {', '.join(known)})")
     return value
+
+
+def resolved_dataset(dataset: DatasetConfig) -> DatasetConfig:
+    """A dataset with paths that mean the same from every working directory."""
+    root, taxonomy = dataset.root, dataset.taxonomy
+    update = {
+        "root": root if is_url(root) else str(Path(root).resolve()),
+        "taxonomy": None if taxonomy is None else resolved_name(taxonomy),
+    }
+    return dataset.model_copy(update=update)
+
+
+def is_url(root: str) -> bool:
+    """Whether a dataset's root is a URL rather than a local path."""
+    return "://" in root or "::" in root
+
+
+def resolved_name(name: str) -> str:
+    """A shipped name as it is, a file's with its whole path."""
+    return str(Path(name).resolve()) if Path(name).is_file() else name

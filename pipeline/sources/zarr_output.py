@@ -12,13 +12,13 @@ import zarr
 import zarr.errors
 
 from pipeline.errors import DatasetError
-from pipeline.manifest import OK
+from pipeline.output.manifest import OK
+from pipeline.output.store import shard_file
 from pipeline.scene import Scene, connected_instances, disagreements, stuff_instances
 from pipeline.sources.config import InstanceMode, PhotoMode
 from pipeline.sources.listing import Tree
 from pipeline.sources.root import Root
 from pipeline.sources.source import Problem, Reading, SceneRef, find_ref
-from pipeline.store import shard_file
 from pipeline.taxonomy import Taxonomy
 
 DATA = "data.zarr"

@@ -1,0 +1,1 @@
+"""Measures beside the confusion matrix: outlines, objects, features, diversity."""

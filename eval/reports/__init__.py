@@ -1,0 +1,1 @@
+"""What an evaluation leaves behind: reports, pictures, the gate, tables."""

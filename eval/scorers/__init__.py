@@ -1,0 +1,1 @@
+"""Segmentation networks that read photos: configuration, training, networks of others."""

@@ -1,0 +1,1 @@
+"""Training a generator: updates, losses, loading, checkpoints, reports."""

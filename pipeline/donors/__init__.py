@@ -1,0 +1,1 @@
+"""Objects of a dataset that may be pasted into other scenes."""

@@ -1,0 +1,385 @@
+"""Donors: the objects of a dataset that may be put into other scenes, and the bank of their shapes.
+
+A donor bank is a folder: `bank.yaml` says where its scenes come from, `taxonomy.yaml` what the
+ids mean, `index.parquet` has a row per object, and `masks.bin` the objects' shapes as packed bits.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hdmodel.atomic import make_durable, temporary_name
+from hdmodel.errors import ConfigError
+from hdmodel.settings import Settings, read_yaml
+from pipeline.editing.cutout import Cutout, OperationSkipped
+from pipeline.errors import DatasetError
+from pipeline.fit import FitMode
+from pipeline.indexing.record import SceneRecord
+from pipeline.scene import INSTANCES_PER_CLASS
+from pipeline.sources import DatasetConfig, Source, open_source
+from pipeline.sources.reading import SceneReader, photo_reader
+from pipeline.taxonomy import Taxonomy
+
+INFO, TAXONOMY, INDEX, MASKS = "bank.yaml", "taxonomy.yaml", "index.parquet", "masks.bin"
+FILES = (INFO, TAXONOMY, INDEX, MASKS)
+
+SCHEMA = pa.schema(
+    [
+        ("scene", pa.string()),
+        ("id", pa.int32()),
+        ("top", pa.int32()),
+        ("left", pa.int32()),
+        ("bottom", pa.int32()),
+        ("right", pa.int32()),
+        ("area", pa.int32()),
+        ("ground", pa.int16()),
+        ("cut_sides", pa.uint8()),
+        ("hidden_sides", pa.uint8()),
+        ("pieces", pa.int16()),
+        ("companion", pa.int16()),
+        ("offset", pa.int64()),
+    ]
+)
+BOX = ("top", "left", "bottom", "right")
+
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DonorIndex:
+    """The donors of a dataset as columns, scene by scene, those of a scene sorted by id."""
+
+    size: tuple[int, int]
+    """Height and width of all scenes, in pixels."""
+    names: tuple[str, ...]
+    """Names of the scenes that have donors."""
+    scenes: npt.NDArray[np.int32]
+    """The donor's scene, as a position in `names` [n]."""
+    ids: npt.NDArray[np.int32]
+    """Instance ids in their scenes [n]."""
+    boxes: npt.NDArray[np.int32]
+    """Top, left, bottom, right in pixels, in their scenes [n, 4]; the last two are exclusive."""
+    areas: npt.NDArray[np.int32]
+    """Visible pixels [n]."""
+    ground: npt.NDArray[np.int16]
+    """The surface they stand on [n]."""
+    cut_sides: npt.NDArray[np.uint8]
+    """The sides at which the picture's border cuts them, as in `SceneRecord` [n]."""
+    hidden_sides: npt.NDArray[np.uint8]
+    """The sides at which something nearer hides them [n]."""
+    pieces: npt.NDArray[np.int16]
+    """Into how many pieces they fall [n]."""
+    companions: npt.NDArray[np.int16]
+    """The class of what touches them most; -1 if nothing does [n]."""
+
+    @classmethod
+    def of(cls, records: Sequence[SceneRecord], *, min_area: int = 1) -> Self:
+        """Collect the objects that stand on a known surface.
+
+        Args:
+            records: Scenes of one size; at least one.
+            min_area: Visible pixels that an object must have.
+        """
+        parts = []
+        for record in records:
+            rows = donors_of(record, min_area=min_area)
+            columns = {name: getattr(record, name)[rows] for name in _SHARED}
+            scenes = np.zeros(len(rows), np.int32)
+            parts.append(cls(record.size, (record.name,), scenes, **columns))
+        return cls.joined(parts)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The donors of several indices, at least one, one after the other."""
+        kept = [part for part in parts if len(part)] or [parts[0].select(np.zeros(0, np.intp))]
+        starts = np.cumsum([0, *(len(part.names) for part in kept)])
+        scenes = [part.scenes + start for part, start in zip(kept, starts[:-1], strict=True)]
+        return cls(
+            size=parts[0].size,
+            names=tuple(name for part in kept if len(part) for name in part.names),
+            scenes=np.concatenate(scenes).astype(np.int32),
+            **{name: np.concatenate([getattr(part, name) for part in kept]) for name in _SHARED},
+        )
+
+    @property
+    def classes(self) -> npt.NDArray[np.int32]:
+        """Class ids [n]."""
+        return self.ids // INSTANCES_PER_CLASS
+
+    @property
+    def heights(self) -> npt.NDArray[np.int32]:
+        """Heights of the boxes, in pixels [n]."""
+        return self.boxes[:, 2] - self.boxes[:, 0]
+
+    @property
+    def whole(self) -> Flags:
+        """Which donors are in one piece, and neither cut nor hidden [n]."""
+        whole: Flags = (self.cut_sides == 0) & (self.hidden_sides == 0) & (self.pieces == 1)
+        return whole
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def select(self, rows: npt.NDArray[Any]) -> Self:
+        """The donors of some rows: flags [n], or positions; the names stay."""
+        columns = {name: getattr(self, name)[rows] for name in ("scenes", *_SHARED)}
+        return replace(self, **columns)
+
+
+_SHARED = tuple(
+    field.name for field in fields(DonorIndex) if field.name not in ("size", "names", "scenes")
+)
+"""The columns that scene records have too."""
+
+
+def donors_of(record: SceneRecord, *, min_area: int) -> npt.NDArray[np.intp]:
+    """The positions of a scene's objects that stand on a surface and are not tiny."""
+    return np.flatnonzero((record.ground >= 0) & (record.areas >= min_area))
+
+
+class BankInfo(Settings):
+    """What a bank's `bank.yaml` says."""
+
+    donor_bank: Literal[1] = 1
+    """Version of the format."""
+    dataset: DatasetConfig
+    """Where the scenes lie; their photos are read from there."""
+    size: tuple[int, int]
+    """Height and width to which they were fitted, in pixels."""
+    fit: FitMode
+    objects: int
+    sha256: str
+    """Of index, shapes, size and the taxonomy's meaning."""
+    masks_sha256: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DonorBank:
+    """A donor bank on disk, its shapes read only when they are asked for."""
+
+    path: Path
+    info: BankInfo
+    taxonomy: Taxonomy
+    index: DonorIndex
+    _positions: Mapping[str, int]
+    """Of the scenes, by name."""
+    _offsets: npt.NDArray[np.int64]
+    """Where in the file each shape begins, in bytes [n]."""
+    _masks: npt.NDArray[np.uint8]
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open a bank.
+
+        Raises:
+            DatasetError: It is not a donor bank, or it is damaged.
+        """
+        info = _read_info(path)
+        try:
+            taxonomy = Taxonomy.parse(read_yaml(path / TAXONOMY), origin=str(path / TAXONOMY))
+            table = pq.read_table(path / INDEX, use_threads=False)
+            masks = _map_bytes(path / MASKS)
+        except (ConfigError, OSError, pa.ArrowException) as error:
+            raise _damaged(path, str(error)) from None
+        if not table.schema.equals(SCHEMA):
+            raise _damaged(path, f"{INDEX} has other columns than a bank of this version")
+        index, offsets = _from_table(table, info.size)
+        if content_hash(index, info.masks_sha256, taxonomy) != info.sha256:
+            raise _damaged(path, f"{INDEX} or {TAXONOMY} is not as it was written")
+        if len(masks) != (wanted := int(_packed_lengths(index).sum())):
+            raise _damaged(path, f"{MASKS} has {len(masks)} bytes, expected {wanted}")
+        positions = {name: position for position, name in enumerate(index.names)}
+        return cls(path, info, taxonomy, index, positions, offsets, masks)
+
+    @property
+    def sha256(self) -> str:
+        """A hash of all that the bank says but for where its scenes lie."""
+        return self.info.sha256
+
+    def check_masks(self) -> None:
+        """Read all shapes once.
+
+        Raises:
+            DatasetError: They are not as they were written.
+        """
+        if hashlib.sha256(self._masks.data).hexdigest() != self.info.masks_sha256:
+            raise _damaged(self.path, f"{MASKS} is not as it was written")
+
+    def cutout(self, scene: str, instance: int) -> Cutout:
+        """The shape of a donor, where it lies in its own scene.
+
+        Args:
+            scene: The name of its scene.
+            instance: Its id there.
+
+        Raises:
+            DatasetError: The bank has nothing of that scene.
+            OperationSkipped: The scene has no such donor.
+        """
+        index = self.index
+        position = self._positions.get(scene)
+        if position is None:
+            raise DatasetError(
+                f"{self.path}: the donor bank has nothing of scene {scene!r}, "
+                f"expected one of its {len(index.names)} scenes"
+            )
+        start, end = np.searchsorted(index.scenes, [position, position + 1])
+        row = int(start + np.searchsorted(index.ids[start:end], instance))
+        if row == end or index.ids[row] != instance:
+            raise OperationSkipped(f"the donor bank has no object {instance} of scene {scene!r}")
+        top, left, bottom, right = index.boxes[row].tolist()
+        tall, wide = bottom - top, right - left
+        offset = int(self._offsets[row])
+        packed = self._masks[offset : offset + -(-tall * wide // 8)]
+        bits = np.unpackbits(packed, count=tall * wide)
+        return Cutout(top, left, bits.view(np.bool_).reshape(tall, wide))
+
+    def open_source(self) -> Source:
+        """The dataset that the scenes come from, with their photos.
+
+        Raises:
+            DatasetError: It is no longer where it was.
+        """
+        config = self.info.dataset.model_copy(update={"taxonomy": str(self.path / TAXONOMY)})
+        return open_source(config)
+
+    def check_fits(self, *, size: tuple[int, int], taxonomy: Taxonomy) -> None:
+        """Check that the donors can go into scenes of some size and taxonomy.
+
+        Raises:
+            DatasetError: They cannot.
+        """
+        if self.info.size != size:
+            (tall, wide), (height, width) = self.info.size, size
+            raise DatasetError(
+                f"{self.path}: donors of scenes of {tall}x{wide}, expected {height}x{width} as in "
+                f"the job (hdsynth donors build --size {height}x{width})"
+            )
+        if self.taxonomy.fingerprint != taxonomy.fingerprint:
+            raise DatasetError(
+                f"{self.path}: donors of taxonomy {self.taxonomy.name!r}, expected the classes of "
+                f"{taxonomy.name!r} as in the job"
+            )
+
+    def copy_to(self, target: Path) -> None:
+        """Copy the bank to a new folder, which appears when it is whole."""
+        temporary = target.with_name(temporary_name(target.name))
+        try:
+            temporary.mkdir(parents=True)
+            for name in FILES:
+                shutil.copyfile(self.path / name, temporary / name)
+            settle(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def settle(temporary: Path, target: Path) -> None:
+    """Give a whole bank its name, once it would survive a power cut."""
+    for name in FILES:
+        make_durable(temporary / name)
+    make_durable(temporary)
+    temporary.replace(target)
+    make_durable(target.parent)
+
+
+def content_hash(index: DonorIndex, masks_sha256: str, taxonomy: Taxonomy) -> str:
+    """The hash of a bank: of columns, names, size, shapes, and what the ids mean."""
+    content = hashlib.sha256(
+        "\n".join(
+            (masks_sha256, taxonomy.fingerprint, repr(index.size), *map(repr, index.names))
+        ).encode()
+    )
+    for name in ("scenes", *_SHARED):
+        content.update(np.ascontiguousarray(getattr(index, name)).data)
+    return content.hexdigest()
+
+
+def to_table(index: DonorIndex) -> pa.Table:
+    """The index as a table, a row per donor; shapes lie in the file in the same order."""
+    offsets = np.cumsum(_packed_lengths(index)) - _packed_lengths(index)
+    boxes = dict(zip(BOX, index.boxes.T, strict=True))
+    names = np.array(index.names, dtype=object)
+    columns = {
+        "scene": names[index.scenes],
+        "id": index.ids,
+        **boxes,
+        "area": index.areas,
+        "ground": index.ground,
+        "cut_sides": index.cut_sides,
+        "hidden_sides": index.hidden_sides,
+        "pieces": index.pieces,
+        "companion": index.companions,
+        "offset": offsets,
+    }
+    return pa.table([pa.array(columns[field.name], field.type) for field in SCHEMA], schema=SCHEMA)
+
+
+def _from_table(table: pa.Table, size: tuple[int, int]) -> tuple[DonorIndex, npt.NDArray[np.int64]]:
+    """The index of a table, and the offsets of the shapes."""
+    scene = table["scene"].combine_chunks().dictionary_encode()
+
+    def column(name: str) -> Any:  # noqa: ANN401 - of any dtype
+        return table[name].to_numpy()
+
+    index = DonorIndex(
+        size=size,
+        names=tuple(scene.dictionary.to_pylist()),
+        scenes=scene.indices.to_numpy(),
+        ids=column("id"),
+        boxes=np.stack([column(name) for name in BOX], axis=1),
+        areas=column("area"),
+        ground=column("ground"),
+        cut_sides=column("cut_sides"),
+        hidden_sides=column("hidden_sides"),
+        pieces=column("pieces"),
+        companions=column("companion"),
+    )
+    return index, column("offset")
+
+
+def _packed_lengths(index: DonorIndex) -> npt.NDArray[np.int64]:
+    """Bytes of each shape [n]."""
+    top, left, bottom, right = index.boxes.astype(np.int64).T
+    lengths: npt.NDArray[np.int64] = -(-(bottom - top) * (right - left) // 8)
+    return lengths
+
+
+def _map_bytes(path: Path) -> npt.NDArray[np.uint8]:
+    if path.stat().st_size == 0:
+        return np.zeros(0, np.uint8)
+    return np.memmap(path, np.uint8, mode="r")
+
+
+def _read_info(path: Path) -> BankInfo:
+    if not (path / INFO).is_file():
+        raise DatasetError(
+            f"{path}: not a donor bank, expected a folder with {INFO} "
+            "(hdsynth donors build makes one)"
+        )
+    try:
+        return BankInfo.parse(read_yaml(path / INFO), origin=str(path / INFO))
+    except ConfigError as error:
+        raise _damaged(path, str(error)) from None
+
+
+def _damaged(path: Path, reason: str) -> DatasetError:
+    reason = " ".join(reason.split())
+    return DatasetError(f"{path}: not a whole donor bank of this version ({reason})")
+
+
+def donor_photo_reader(bank: DonorBank) -> SceneReader:
+    """A reader of the scenes that a bank's donors come from, with their photos.
+
+    Raises:
+        DatasetError: The bank's dataset is no longer where it was.
+    """
+    return photo_reader(bank.open_source(), bank.taxonomy, size=bank.info.size, mode=bank.info.fit)

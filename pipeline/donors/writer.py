@@ -1,0 +1,196 @@
+"""Writing donor banks, one scene at a time."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import yaml
+
+from hdmodel.atomic import temporary_name
+from pipeline.donors.bank import (
+    INDEX,
+    INFO,
+    MASKS,
+    TAXONOMY,
+    BankInfo,
+    DonorBank,
+    DonorIndex,
+    content_hash,
+    donors_of,
+    settle,
+    to_table,
+)
+from pipeline.fit import FitMode, fit
+from pipeline.indexing.record import SceneRecord, index_scene
+from pipeline.output.targets import check_new
+from pipeline.progress import progress_bar
+from pipeline.scene import InstanceMap
+from pipeline.sources import DatasetConfig, open_source
+from pipeline.sources.config import resolved_dataset
+from pipeline.taxonomy import Taxonomy
+
+MIN_AREA = 8
+"""Objects with fewer visible pixels are no donors."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PackedScene:
+    """A scene's record, and the shapes of its donors as packed bits, one after the other."""
+
+    record: SceneRecord
+    masks: bytes
+
+
+def pack_scene(record: SceneRecord, instance: InstanceMap) -> PackedScene:
+    """Pack the shapes of a scene's donors, each into whole bytes.
+
+    Args:
+        record: The scene's record.
+        instance: Its instance map, int32 [H, W].
+    """
+    packed = []
+    for row in donors_of(record, min_area=MIN_AREA):
+        top, left, bottom, right = record.boxes[row]
+        mask = instance[top:bottom, left:right] == record.ids[row]
+        packed.append(np.packbits(mask.ravel()).tobytes())
+    return PackedScene(record, b"".join(packed))
+
+
+class BankWriter:
+    """Collects scenes for a bank; made by `new_bank`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        dataset: DatasetConfig,
+        size: tuple[int, int],
+        fit: FitMode,
+        taxonomy: Taxonomy,
+    ) -> None:
+        self._folder = folder
+        self._dataset = resolved_dataset(dataset)
+        self._size = size
+        self._fit: FitMode = fit
+        self._taxonomy = taxonomy
+        self._masks = (folder / MASKS).open("wb")
+        self._digest = hashlib.sha256()
+        self._parts: list[DonorIndex] = []
+
+    def add(self, scene: PackedScene) -> None:
+        """Append a scene."""
+        self._masks.write(scene.masks)
+        self._digest.update(scene.masks)
+        # The record itself, with its map, need not be kept.
+        self._parts.append(DonorIndex.of([scene.record], min_area=MIN_AREA))
+
+    def finish(self) -> None:
+        """Write all but the shapes, which are there."""
+        self._masks.close()
+        index = DonorIndex.joined(self._parts)
+        pq.write_table(to_table(index), self._folder / INDEX, compression="zstd")
+        taxonomy = yaml.safe_dump(
+            self._taxonomy.to_plain(), sort_keys=False, default_flow_style=None
+        )
+        (self._folder / TAXONOMY).write_text(taxonomy, encoding="utf-8")
+        masks = self._digest.hexdigest()
+        info = BankInfo(
+            dataset=self._dataset,
+            size=self._size,
+            fit=self._fit,
+            objects=len(index),
+            sha256=content_hash(index, masks, self._taxonomy),
+            masks_sha256=masks,
+            versions={name: version(name) for name in ("hdsynth", "numpy", "pyarrow")},
+        )
+        text = yaml.safe_dump(info.to_plain(), sort_keys=False)
+        (self._folder / INFO).write_text(text, encoding="utf-8")
+
+    def close(self) -> None:
+        """Close the file of shapes."""
+        self._masks.close()
+
+
+@contextmanager
+def new_bank(
+    target: Path,
+    *,
+    dataset: DatasetConfig,
+    size: tuple[int, int],
+    fit: FitMode,
+    taxonomy: Taxonomy,
+) -> Iterator[BankWriter]:
+    """Write a bank into a new or empty folder, which appears when it is whole.
+
+    Nothing is left if an error ends it.
+
+    Args:
+        target: The folder.
+        dataset: Where the scenes come from.
+        size: Height and width to which they are fitted.
+        fit: How they are fitted.
+        taxonomy: Their taxonomy.
+    """
+    target = target.absolute()
+    temporary = target.with_name(temporary_name(target.name))
+    temporary.mkdir(parents=True)
+    try:
+        writer = BankWriter(temporary, dataset=dataset, size=size, fit=fit, taxonomy=taxonomy)
+        try:
+            yield writer
+            writer.finish()
+        finally:
+            writer.close()
+        settle(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def build_bank(
+    to: Path,
+    dataset: DatasetConfig,
+    *,
+    size: tuple[int, int],
+    mode: FitMode,
+    limit: int | None = None,
+) -> DonorBank:
+    """Collect the donors of a dataset.
+
+    Args:
+        to: A new or empty folder.
+        dataset: Scenes; photos are not read.
+        size: Height and width to which they are fitted.
+        mode: How they are fitted.
+        limit: Use at most so many scenes, spread evenly; all if none is given.
+
+    Raises:
+        OutputError: `to` holds something.
+        DatasetError: A file cannot be used.
+    """
+    check_new(to)
+    source = open_source(dataset)
+    names = [ref.name for ref in source.scenes]
+    if limit is not None and limit < len(names):
+        names = [names[position * len(names) // limit] for position in range(limit)]
+
+    def pack(name: str) -> PackedScene:
+        scene = fit(source.read(name, photo=False), size, mode, taxonomy=source.taxonomy)
+        return pack_scene(index_scene(scene, source.taxonomy), scene.instance)
+
+    with (
+        new_bank(to, dataset=dataset, size=size, fit=mode, taxonomy=source.taxonomy) as writer,
+        progress_bar("collecting donors", len(names)) as advance,
+        ThreadPoolExecutor(max_workers=min(8, 2 * (os.cpu_count() or 1))) as pool,
+    ):
+        for done, packed in enumerate(pool.map(pack, names), start=1):
+            writer.add(packed)
+            advance(done)
+    return DonorBank.open(to)

@@ -1,0 +1,1 @@
+"""What planning must know of scenes: what is where in them."""

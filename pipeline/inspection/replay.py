@@ -1,0 +1,412 @@
+"""Making a sample again from its record, to see where it came from and that it still does.
+
+Shape legend: H x W pixels.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from hdmodel.checkpoint import generator_hash, read_checkpoint_config
+from hdmodel.errors import CheckpointError
+from pipeline.checkpoints import choose_checkpoint
+from pipeline.config import RenderConfig
+from pipeline.donors.bank import DonorBank, donor_photo_reader
+from pipeline.editing.recompose import Recomposed
+from pipeline.errors import DatasetError, OutputError
+from pipeline.images import write_map, write_photo
+from pipeline.output.folder import OutputFolder
+from pipeline.output.manifest import FAILED, Record, digest, read_manifest
+from pipeline.output.store import Store
+from pipeline.output.targets import check_new
+from pipeline.planning.plan import PlanRow, count_samples, read_shard_plan
+from pipeline.rendering.compose import compose_sample, instance_row
+from pipeline.scene import INSTANCES_PER_CLASS, Photo, Scene
+from pipeline.sources import open_source
+from pipeline.sources.reading import SceneReader, photo_reader
+from pipeline.styles.style import choose_style
+from pipeline.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    from pipeline.styles.stylist import Stylist
+
+MAX_PNG_VALUE = 65535
+
+Maps = Literal["identical", "stored ones damaged", "not recorded"]
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoComparison:
+    """How a photo that was rendered again compares with the recorded one."""
+
+    identical: bool
+    max_abs_difference: int | None
+    """In steps of 0..255; None where the stored photo cannot be read."""
+    mean_abs_difference: float | None
+    device: str
+    """What rendered it this time."""
+    dtype: str
+    same_generator: bool
+    """Whether the checkpoint's weights are those of the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    """What came of making a sample again."""
+
+    index: int
+    scene: str
+    to: Path
+    was_failed: bool
+    """Whether the run recorded the sample as failed."""
+    recorded_error: str | None
+    error: str | None
+    """What fails this time, if something does; then nothing beyond that stage is written."""
+    maps: Maps | None
+    """How label and instance compare with the recorded ones; None if they could not be made."""
+    photo: PhotoComparison | None
+    """None if it was not rendered, now or by the run."""
+    files: tuple[str, ...]
+    """Names of the files in `to`."""
+
+
+class Replayer:
+    """Makes samples of a run again: its dataset, its programs, at its size.
+
+    Args:
+        path: The output folder.
+
+    Raises:
+        OutputError: The folder is not an output of hdsynth.
+        DatasetError: The dataset is no longer where the run read it, or the run's donor bank is
+            damaged.
+        TaxonomyError: The dataset is itself an output, and now one with other classes.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.folder = OutputFolder(Path(path))
+        self.record = self.folder.read_config()
+        self.config = RenderConfig.parse(self.record["config"], origin=str(self.folder.config))
+        self.taxonomy = self.folder.read_taxonomy()
+        # The run's own copy: its file may be gone, and a shipped one may have changed since.
+        taxonomy = {"taxonomy": str(self.folder.taxonomy)}
+        self._source = open_source(self.config.dataset.model_copy(update=taxonomy))
+        self._read = SceneReader(
+            self._source, self.taxonomy, size=self.config.size, mode=self.config.fit
+        )
+        self._bank = DonorBank.open(self.folder.donors)
+
+    def source(self, scene: str) -> Scene:
+        """A source scene's maps, fitted to the size of the run.
+
+        Raises:
+            DatasetError: One of its files cannot be used.
+        """
+        return self._read(scene)
+
+    def compose(self, row: PlanRow) -> Recomposed:
+        """The edited maps of a sample.
+
+        Raises:
+            DatasetError: A file of the scene cannot be used.
+        """
+        return compose_sample(row, self._read, self._bank.cutout, self.taxonomy)
+
+    def photos(self) -> SceneReader:
+        """A reader of the source scenes with their photos."""
+        return photo_reader(
+            self._source, self.taxonomy, size=self.config.size, mode=self.config.fit
+        )
+
+    def donor_photos(self) -> SceneReader | None:
+        """The same for the scenes of donors; None if they are of the same dataset.
+
+        Raises:
+            DatasetError: The dataset of the donors is no longer where it was.
+        """
+        if self.config.recompose.donors is None:
+            return None
+        return donor_photo_reader(self._bank)
+
+
+def replay(
+    path: str | Path, index: int, *, to: Path, device: str | None = None, photo: bool = True
+) -> ReplayReport:
+    """Make one sample of a run again and compare it with what the run recorded.
+
+    Args:
+        path: The output folder.
+        index: The sample's number.
+        to: A new or empty folder for the sample's files.
+        device: What renders the photo; the run's setting if none is given. Photos come out
+            identical only on the same kind of device.
+        photo: Whether to render the photo too.
+
+    Raises:
+        OutputError: There is no such sample, it is not committed, or `to` holds something.
+        DatasetError: The dataset is gone, or its files no longer give the recorded maps.
+        InputError: Taxonomy, generator or device cannot be used.
+    """
+    folder = OutputFolder(Path(path))
+    folder.read_config()
+    check_new(to)
+    row, record = find_sample(folder, index)
+    replayer = Replayer(path)
+    was_failed = record["status"] == FAILED
+    recorded_error = f"{record['error_kind']}: {record['error']}" if was_failed else None
+    files = {"program.json": _json_text(json.loads(row.program)), "record.json": _json_text(record)}
+    try:
+        source = replayer.source(row.scene)
+        made = replayer.compose(row)
+    except Exception as failure:
+        # What failed in the run may fail again: that is the answer then, and not an error.
+        if record["error_kind"] not in ("read", "compose"):
+            raise
+        _write_texts(to, files)
+        kind = "read" if isinstance(failure, DatasetError) else "compose"
+        return ReplayReport(
+            index=index,
+            scene=row.scene,
+            to=to,
+            was_failed=True,
+            recorded_error=recorded_error,
+            error=f"{kind}: {failure}",
+            maps=None,
+            photo=None,
+            files=tuple(sorted(files)),
+        )
+    maps = _compare_maps(replayer, record, made)
+    rendered, comparison, error = None, None, None
+    if photo:
+        rendered, comparison, error = _render(replayer, record, made, device=device)
+    _write_texts(to, files)
+    names = [*files, *write_pictures(to, source, made, rendered, replayer.taxonomy)]
+    return ReplayReport(
+        index=index,
+        scene=row.scene,
+        to=to,
+        was_failed=was_failed,
+        recorded_error=recorded_error,
+        error=error,
+        maps=maps,
+        photo=comparison,
+        files=tuple(sorted(names)),
+    )
+
+
+def find_sample(folder: OutputFolder, index: int) -> tuple[PlanRow, dict[str, Any]]:
+    """The plan row and the record of a sample.
+
+    Raises:
+        OutputError: There is no such sample, or its shard is not committed.
+    """
+    samples = count_samples(folder.plan)
+    if not 0 <= index < samples:
+        raise OutputError(f"{folder.root}: no sample {index}; the run has samples 0..{samples - 1}")
+    shard = index // Store(folder.data).shard_size
+    row = next(row for row in read_shard_plan(folder.plan, shard) if row.index == index)
+    path = folder.manifest(shard)
+    if not path.is_file():
+        raise OutputError(
+            f"{folder.root}: sample {index} is not there yet, its shard {shard} is not committed; "
+            "the same hdsynth render command again goes on"
+        )
+    for record in read_manifest(path):
+        if record["index"] == index:
+            return row, record
+    raise OutputError(f"{path}: no row for sample {index}; see hdsynth verify {folder.root}")
+
+
+def _compare_maps(replayer: Replayer, record: dict[str, Any], made: Recomposed) -> Maps:
+    """Compare with the recorded hashes and, where they differ, with the stored pixels.
+
+    Raises:
+        DatasetError: The maps come out differently than the recorded ones.
+    """
+    if record["error_kind"] in ("read", "compose"):
+        return "not recorded"
+    new: dict[str, npt.NDArray[np.integer]] = {
+        "label": made.scene.label,
+        "instance": made.scene.instance,
+    }
+    store = Store(replayer.folder.data)
+    index = record["index"]
+    stored = {name: stored_pixels(store, name, index) for name in new}
+    differs = [name for name in new if digest(new[name]) != record[f"{name}_sha256"]]
+    if not differs:
+        if store.origin is not None:
+            new["origin"], stored["origin"] = made.origin, stored_pixels(store, "origin", index)
+        intact = all(
+            pixels is not None and np.array_equal(pixels, new[name])
+            for name, pixels in stored.items()
+        )
+        return "identical" if intact else "stored ones damaged"
+    details = "; ".join(_difference(name, new[name], stored[name]) for name in differs)
+    versions = replayer.record.get("versions", {})
+    raise DatasetError(
+        f"{replayer.config.dataset.root}: sample {record['index']} no longer comes out as recorded "
+        f"({details}); scene {record['scene']!r} or one of its donors has changed since the run, "
+        f"or this is not the hdsynth that made it ({versions.get('hdsynth', 'version unknown')})"
+    )
+
+
+def _difference(
+    name: str, new: npt.NDArray[np.integer], stored: npt.NDArray[np.integer] | None
+) -> str:
+    if stored is None:
+        return f"{name} has another hash, and the stored one cannot be read"
+    if stored.shape != new.shape:
+        return f"{name} is {new.shape}, stored is {stored.shape}"
+    unequal = new != stored
+    count = int(np.count_nonzero(unequal))
+    if not count:
+        return f"{name} has another hash than its record"
+    row, column = (int(value) for value in np.argwhere(unequal)[0])
+    return (
+        f"{name} differs at {count} of {new.size} pixels, first at row {row}, column {column}: "
+        f"{new[row, column]}, stored {stored[row, column]}"
+    )
+
+
+def stored_pixels(store: Store, name: str, index: int) -> npt.NDArray[Any] | None:
+    """One sample of an array of the store, or None if it cannot be read."""
+    try:
+        return np.asarray(getattr(store, name)[index])
+    except Exception:  # noqa: BLE001 - zarr raises whatever its codecs do
+        return None
+
+
+def _render(
+    replayer: Replayer, record: dict[str, Any], made: Recomposed, *, device: str | None
+) -> tuple[Photo | None, PhotoComparison | None, str | None]:
+    """The photo, how it compares with the recorded one if there is one, or what fails."""
+    from pipeline.rendering.handler import GeneratorHandler, render_maps
+    from pipeline.styles.stylist import StyleTable
+
+    settings = replayer.config.generator
+    checkpoint = choose_checkpoint(settings.checkpoint, replayer.taxonomy)
+    # Samples that failed early have no looks in their record, older outputs no such column.
+    rows = record.get("styles") or []
+    features = read_checkpoint_config(checkpoint).generator.feature_channels
+    if rows and len(rows[0]["vector"]) != features:
+        raise CheckpointError(
+            f"{checkpoint}: the generator reads {features} feature channels, "
+            f"expected {len(rows[0]['vector'])} as in the run"
+        )
+    choosing = None
+    if not rows:
+        choosing = choose_style(
+            replayer.config.style, checkpoint, taxonomy=replayer.taxonomy, seed=replayer.config.seed
+        )
+    same = generator_hash(checkpoint) == replayer.record["identity"].get("generator_hash")
+    handler = GeneratorHandler(
+        checkpoint=checkpoint,
+        num_classes=replayer.taxonomy.num_classes,
+        device=device or settings.device,
+        dtype=settings.dtype,
+        batch_pixels=settings.batch_pixels,
+        style=choosing,
+        photos=replayer.photos(),
+        donor_photos=(
+            replayer.donor_photos() if choosing is not None and choosing.reads_photos else None
+        ),
+    )
+    model = handler.load_model()
+    scene = made.scene
+    try:
+        if model.stylist is not None:
+            rows = _choose_styles(model.stylist, record, made)
+        photo: Photo = render_maps(
+            scene.label[None],
+            scene.instance[None],
+            model,
+            styles=[StyleTable.of(rows)] if rows else None,
+        )[0]
+    except Exception as error:
+        # What failed in the run may fail again: that is the answer then, and not an error.
+        if record["status"] != FAILED:
+            raise
+        if isinstance(error, DatasetError):
+            return None, None, f"read: {error}"
+        return None, None, f"render: {type(error).__name__}: {error}"
+    finally:
+        model.lease.close()
+    if record["status"] == FAILED:
+        return photo, None, None
+    identical = digest(photo) == record["photo_sha256"]
+    stored = stored_pixels(Store(replayer.folder.data), "photo", record["index"])
+    difference = None if stored is None else np.abs(photo.astype(np.int16) - stored)
+    comparison = PhotoComparison(
+        identical=identical,
+        max_abs_difference=None if difference is None else int(difference.max()),
+        mean_abs_difference=None if difference is None else float(difference.mean()),
+        device=model.lease.device,
+        dtype=settings.dtype,
+        same_generator=same,
+    )
+    return photo, comparison, None
+
+
+def _choose_styles(
+    stylist: "Stylist", record: dict[str, Any], made: Recomposed
+) -> list[dict[str, Any]]:
+    """The rows of `styles` that the run would have recorded.
+
+    Raises:
+        DatasetError: A photo that is needed is missing or cannot be read.
+    """
+    again = Record(
+        index=record["index"],
+        shard=record["shard"],
+        scene=record["scene"],
+        variant=record["variant"],
+        program=record["program"],
+        instances=[instance_row(item) for item in made.instances],
+    )
+    stylist.dress(again, made.scene.instance)
+    return again.styles
+
+
+def _write_texts(to: Path, files: dict[str, str]) -> None:
+    to.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (to / name).write_text(text, encoding="utf-8")
+
+
+def write_pictures(
+    to: Path, source: Scene, made: Recomposed, photo: Photo | None, taxonomy: Taxonomy
+) -> list[str]:
+    """Write the maps as ids, where they changed, and the photo; returns the file names.
+
+    Args:
+        to: The folder to write into.
+        source: The scene before the edits.
+        made: The scene after them.
+        photo: RGB, uint8 [H, W, 3].
+        taxonomy: The taxonomy of both scenes.
+    """
+    write_map(str(to / "label.png"), made.scene.label)
+    write_map(str(to / "source_label.png"), source.label)
+    Image.fromarray(made.changed).save(to / "changed.png")
+    Image.fromarray(made.origin).save(to / "origin.png")
+    names = ["label.png", "source_label.png", "changed.png", "origin.png"]
+    if taxonomy.num_classes * INSTANCES_PER_CLASS <= MAX_PNG_VALUE:
+        write_map(str(to / "instance.png"), made.scene.instance)
+        names.append("instance.png")
+    else:
+        # PNG ends at 16 bits; ids of taxonomies with many classes need more.
+        Image.fromarray(made.scene.instance).save(to / "instance.tiff")
+        names.append("instance.tiff")
+    if photo is not None:
+        write_photo(str(to / "photo.png"), photo)
+        names.append("photo.png")
+    return names
+
+
+def _json_text(data: Any) -> str:  # noqa: ANN401 - anything JSON can hold
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,1 @@
+"""How objects look: their styles, where they come from, and the bank of them."""

@@ -1,0 +1,165 @@
+"""The scenes a generator is trained on: of the sample world, or of a dataset."""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from hdmodel.training.config import Size
+from pipeline.errors import DatasetError
+from pipeline.fit import FitMode, fit
+from pipeline.scene import Scene
+from pipeline.sources import SceneRef, Source, open_source
+from pipeline.taxonomy import Taxonomy
+from pipeline.training.job import TrainingDataset, TrainJob, WorldScenesConfig
+
+if TYPE_CHECKING:
+    from hdmodel.training.batches import Sample, Samples
+
+log = logging.getLogger("hdsynth.train")
+
+
+class FittedScenes:
+    """Scenes with photos by number, brought to one size.
+
+    Args:
+        count: How many there are.
+        read: Gives the scene of a number.
+        size: Height and width in pixels.
+        taxonomy: Of the scenes.
+        fit_mode: See `pipeline.fit`.
+        keep: Whether scenes stay in memory once they were read.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        read: Callable[[int], Scene],
+        *,
+        size: Size,
+        taxonomy: Taxonomy,
+        fit_mode: FitMode = "resize",
+        keep: bool = False,
+    ) -> None:
+        self._count = count
+        self._read = read
+        self._size = size
+        self._taxonomy = taxonomy
+        self._fit_mode = fit_mode
+        self._get = lru_cache(maxsize=None)(self._fitted) if keep else self._fitted
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> "Sample":
+        return self._get(index)
+
+    def _fitted(self, index: int) -> "Sample":
+        scene = fit(self._read(index), self._size, self._fit_mode, self._taxonomy)
+        if scene.photo is None:
+            raise DatasetError(f"{scene.name}: has no photo")
+        return scene.label, scene.instance, scene.photo
+
+
+class WorldScenes:
+    """The training and validation city of the sample world.
+
+    Args:
+        config: How many scenes, and their size.
+        validation: How many scenes of the validation city.
+    """
+
+    def __init__(self, config: WorldScenesConfig, *, validation: int) -> None:
+        self._config = config
+        self._validation = validation
+        self.taxonomy = Taxonomy.load(config.taxonomy)
+
+    def training(self, size: Size) -> "Samples":
+        """Scenes to train on, drawn when first asked for and then kept."""
+        return self._scenes(0, self._config.scenes, size)
+
+    def validation(self, size: Size) -> "Samples":
+        """Scenes of the other city."""
+        from pipeline.sample_world.scene import VAL_START
+
+        return self._scenes(VAL_START, self._validation, size)
+
+    def _scenes(self, first: int, count: int, size: Size) -> "Samples":
+        from pipeline.sample_world import draw_scene
+
+        config = self._config
+        height, width = config.size
+
+        def draw(index: int) -> Scene:
+            drawn = draw_scene(config.world_seed, first + index, height=height, width=width)
+            return Scene(drawn.name, drawn.label, drawn.instance, drawn.photo)
+
+        return FittedScenes(count, draw, size=size, taxonomy=self.taxonomy, keep=True)
+
+
+class DatasetScenes:
+    """The scenes of a dataset that have a photo.
+
+    Args:
+        config: The dataset.
+        validation: How many scenes to measure on.
+
+    Raises:
+        DatasetError: The dataset cannot be used, or has no photos.
+    """
+
+    def __init__(self, config: TrainingDataset, *, validation: int) -> None:
+        self._config = config
+        self._source = open_source(config)
+        self.taxonomy = self._source.taxonomy
+        refs = _with_photos(self._source, config.split)
+        if config.validation_split is None:
+            kept = min(validation, len(refs) - 1)
+            self._training, self._held_out = refs[: len(refs) - kept], refs[len(refs) - kept :]
+            self._held_out_source = self._source
+        else:
+            other = config.model_copy(update={"split": config.validation_split})
+            self._held_out_source = open_source(other)
+            found = _with_photos(self._held_out_source, config.validation_split)
+            step = max(1, len(found) // max(validation, 1))
+            self._training, self._held_out = refs, found[::step][:validation]
+
+    def training(self, size: Size) -> "Samples":
+        """Scenes to train on, read when they are asked for."""
+        return self._scenes(self._source, self._training, size)
+
+    def validation(self, size: Size) -> "Samples":
+        """Scenes of the validation split, evenly spread, or the last ones of the training split."""
+        return self._scenes(self._held_out_source, self._held_out, size)
+
+    def _scenes(self, source: Source, refs: Sequence[SceneRef], size: Size) -> "Samples":
+        return FittedScenes(
+            len(refs),
+            lambda index: source.read(refs[index]),
+            size=size,
+            taxonomy=self.taxonomy,
+            fit_mode=self._config.fit,
+        )
+
+
+def _with_photos(source: Source, split: str | None) -> list[SceneRef]:
+    refs = [ref for ref in source.scenes if ref.photo is not None]
+    where = f" in split {split!r}" if split else ""
+    if not refs:
+        raise DatasetError(f"the dataset has no photos{where}, expected some to train on")
+    if without := len(source.scenes) - len(refs):
+        log.warning("%d of %d scenes%s have no photo", without, len(source.scenes), where)
+    return refs
+
+
+def open_training_scenes(job: TrainJob) -> WorldScenes | DatasetScenes:
+    """The scenes that a training asks for.
+
+    Raises:
+        DatasetError: The dataset cannot be used.
+        ConfigError: Keys do not go together.
+        TaxonomyError: There is no such taxonomy, or the data have another one.
+    """
+    if isinstance(job.dataset, WorldScenesConfig):
+        return WorldScenes(job.dataset, validation=job.validation)
+    return DatasetScenes(job.dataset, validation=job.validation)

@@ -1,0 +1,332 @@
+"""Proposed edits of sample-world scenes keep what they promise, recomputed from their boxes."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from pipeline.donors.bank import DonorIndex
+from pipeline.editing.program import Duplicate, Move, Paste, Replace, Rescale
+from pipeline.indexing.record import BOTTOM, GRID, LEFT, RIGHT, TOP, SceneRecord, index_scene
+from pipeline.placing.locations import ground_behind
+from pipeline.placing.placement import Limits, Placer, Stage
+from pipeline.placing.priors import Priors
+from pipeline.roles import class_roles
+from pipeline.sample_world import draw_scene
+from pipeline.scene import Scene
+from pipeline.taxonomy import Taxonomy
+
+CITY = Taxonomy.load("cityscapes")
+PERSON, CAR, BUS, TRAIN = 24, 26, 28, 31
+SIZE = (128, 256)
+LIMITS = Limits(max_cover=0.5, min_area=0.0003)
+Box = npt.NDArray[np.integer]
+
+
+@pytest.fixture(scope="module")
+def records() -> list[SceneRecord]:
+    drawn = (draw_scene(3, index, height=SIZE[0], width=SIZE[1]) for index in range(24))
+    return [index_scene(Scene(d.name, d.label, d.instance), CITY) for d in drawn]
+
+
+@pytest.fixture(scope="module")
+def placer(records: list[SceneRecord]) -> Placer:
+    return Placer(Priors.fit(records, CITY), DonorIndex.of(records), CITY, limits=LIMITS)
+
+
+def pasted(
+    placer: Placer, records: list[SceneRecord], class_id: int, **options: tuple[float, float]
+) -> Iterator[tuple[Stage, Paste, Box, Box]]:
+    """Pastes into fresh stages: the stage, the operation, its box and the others'."""
+    for seed, record in enumerate(records * 3):
+        stage = placer.stage(record)
+        before = stage.boxes.copy()
+        operation = placer.paste(stage, class_id, np.random.default_rng(seed), **options)
+        assert (stage.boxes[: len(before)] == before).all()
+        if operation is None:
+            assert len(stage.boxes) == len(before)
+        else:
+            yield stage, operation, stage.boxes[-1], before
+
+
+def donor_row(placer: Placer, operation: Paste | Replace) -> int:
+    donors = placer.donors
+    scene = donors.names.index(operation.donor)
+    (row,) = np.flatnonzero((donors.scenes == scene) & (donors.ids == operation.donor_instance))
+    return int(row)
+
+
+def hidden_share(box: Box, others: Box) -> float:
+    """The share of a box that boxes further down cover, each counted by itself."""
+    shared = 0
+    for other in others[others[:, 2] > box[2]]:
+        tall = min(box[2], other[2]) - max(box[0], other[0])
+        wide = min(box[3], other[3]) - max(box[1], other[1])
+        shared += max(tall, 0) * max(wide, 0)
+    return float(shared / ((box[2] - box[0]) * (box[3] - box[1])))
+
+
+def ground_at(record: SceneRecord, row: int, column: float) -> int:
+    ground = ground_behind(record.grid, CITY.is_thing)
+    row, column = min(row, SIZE[0] - 1), min(int(column), SIZE[1] - 1)
+    return int(ground[row * GRID[0] // SIZE[0], column * GRID[1] // SIZE[1]])
+
+
+def mirror_bits(sides: int) -> int:
+    swapped = {LEFT: RIGHT, RIGHT: LEFT}
+    return sum(swapped.get(bit, bit) for bit in (LEFT, RIGHT, TOP, BOTTOM) if sides & bit)
+
+
+@pytest.mark.parametrize("class_id", [PERSON, CAR, BUS])
+def test_pastes_could_be_true(placer: Placer, records: list[SceneRecord], class_id: int) -> None:
+    support = class_roles(CITY).support[class_id]
+    most = min(LIMITS.max_cover, placer.priors.max_overlap(class_id))
+    kinds, off, count = set(), [], 0
+    for stage, operation, box, others in pasted(placer, records, class_id):
+        count += 1
+        row = donor_row(placer, operation)
+        top, left, bottom, right = (int(edge) for edge in box)
+        assert operation.donor_instance // 1000 == class_id
+        assert operation.donor != stage.record.name
+        assert operation.row == bottom - 1
+        assert operation.column == left
+        tall = placer.donors.heights[row]
+        assert bottom - top == max(1, round(float(tall * operation.scale)))
+        assert 0.4 <= operation.scale <= 2
+        assert top >= 0
+        assert left >= 0
+        assert bottom <= SIZE[0]
+        assert right <= SIZE[1]
+        cut, hidden = (
+            int(sides[row]) for sides in (placer.donors.cut_sides, placer.donors.hidden_sides)
+        )
+        if operation.flip:
+            cut, hidden = mirror_bits(cut), mirror_bits(hidden)
+        kinds.add((cut, hidden))
+        assert not hidden & (TOP | BOTTOM)
+        assert (left == 0) >= bool(cut & LEFT)
+        assert (right == SIZE[1]) >= bool(cut & RIGHT)
+        if hidden:
+            edge = right - 1 if hidden == RIGHT else left
+            assert any(o[2] > bottom and o[1] <= edge < o[3] for o in others)
+        if cut & BOTTOM:
+            continue
+        for foot in (0.15, 0.5, 0.85):
+            assert support[ground_at(stage.record, bottom, left + foot * (right - left))]
+        assert hidden_share(box, others) <= most + 1e-9
+        view = placer.priors.view(stage.record)
+        mean, sigma = placer.priors.log_height(
+            class_id, np.array([float(bottom)]), view, height=SIZE[0]
+        )
+        off.append((np.log(bottom - top) - mean[0]) / sigma[0])
+    assert count > 15
+    assert (0, 0) in kinds
+    # Smaller objects pass the checks more often, and rounding to pixels adds to the scatter.
+    assert 0.3 < np.std(off) < 1.3
+    assert abs(np.mean(off)) < 0.8
+
+
+def test_drawn_heights_are_those_of_the_perspective(
+    placer: Placer, records: list[SceneRecord]
+) -> None:
+    off: list[float] = []
+    for record in records:
+        stage = placer.stage(record)
+        spots = placer.spotter.draw(stage, CAR, np.random.default_rng(0), count=200)
+        bottoms, tall = spots.boxes[:, 2], spots.boxes[:, 2] - spots.boxes[:, 0]
+        view = placer.priors.view(record)
+        mean, sigma = placer.priors.log_height(
+            CAR, bottoms.astype(np.float64), view, height=SIZE[0]
+        )
+        clear = tall > 12  # rounding matters less
+        off += ((np.log(tall) - mean) / sigma)[clear].tolist()
+    assert abs(np.mean(off)) < 0.15
+    assert 0.5 < np.std(off) < 0.9
+
+
+def test_cut_and_hidden_donors_are_used(placer: Placer, records: list[SceneRecord]) -> None:
+    donors = placer.donors
+    rows = [donor_row(placer, o) for _, o, _, _ in pasted(placer, records, CAR)]
+    assert donors.cut_sides[rows].any()
+    assert donors.hidden_sides[rows].any()
+    assert donors.whole[rows].any()
+
+
+@pytest.mark.parametrize("wanted", [(0.2, 0.6), (0.7, 0.9)])
+def test_occluded_pastes_are_as_hidden_as_asked(
+    placer: Placer, records: list[SceneRecord], wanted: tuple[float, float]
+) -> None:
+    found = 0
+    for _, operation, box, others in pasted(placer, records, CAR, occluded=wanted):
+        found += 1
+        assert wanted[0] <= hidden_share(box, others) <= wanted[1]
+        assert donors_are_whole(placer, operation)
+    assert found > 20
+
+
+def donors_are_whole(placer: Placer, operation: Paste | Replace) -> bool:
+    return bool(placer.donors.whole[donor_row(placer, operation)])
+
+
+def test_the_generator_decides_all(placer: Placer, records: list[SceneRecord]) -> None:
+    def run(placer: Placer, seed: int) -> list[object]:
+        rng = np.random.default_rng(seed)
+        stage = placer.stage(records[0])
+        found: list[object] = [placer.paste(stage, c, rng) for c in (CAR, PERSON, BUS, CAR)]
+        found += [placer.move(stage, 0, rng), placer.rescale(stage, 1, rng)]
+        return [*found, placer.duplicate(stage, 0, rng), placer.replace(stage, 0, CAR, rng)]
+
+    # Another placer, so that nothing is remembered between scenes.
+    other = Placer(placer.priors, placer.donors, CITY, limits=LIMITS)
+    run(other, 5)
+    assert run(placer, 0) == run(other, 0)
+    assert run(placer, 0) != run(placer, 1)
+
+
+def test_only_eligible_donors_and_classes_that_have_some(
+    placer: Placer, records: list[SceneRecord]
+) -> None:
+    few = np.flatnonzero(placer.donors.whole & (placer.donors.classes == CAR))[:3]
+    eligible = np.isin(np.arange(len(placer.donors.ids)), few)
+    own = Placer(placer.priors, placer.donors, CITY, limits=LIMITS, eligible=eligible)
+    rows = {donor_row(own, o) for _, o, _, _ in pasted(own, records, CAR)}
+    assert rows
+    assert rows <= set(few.tolist())
+    assert not list(pasted(own, records, PERSON))
+    assert not list(pasted(own, records, TRAIN, occluded=(0.1, 0.5)))
+
+
+def test_no_donors_at_all(placer: Placer, records: list[SceneRecord]) -> None:
+    empty = DonorIndex.of(records).select(np.zeros(0, np.intp))
+    bare = Placer(placer.priors, empty, CITY, limits=LIMITS)
+    assert not list(pasted(bare, records, CAR))
+    assert bare.replace(bare.stage(records[0]), 0, CAR, np.random.default_rng(0)) is None
+
+
+def edited(
+    placer: Placer,
+    records: list[SceneRecord],
+    edit: Callable[[Stage, int, np.random.Generator], object],
+) -> Iterator[tuple[Stage, int, Box, object]]:
+    """Edits of every whole object: the stage, the object, the boxes before, the operation."""
+    rng = np.random.default_rng(1)
+    for record in records:
+        for index in range(len(record.ids)):
+            stage = placer.stage(record)
+            before = stage.boxes.copy()
+            operation = edit(stage, index, rng)
+            if operation is None:
+                assert (stage.boxes == before).all()
+                continue
+            yield stage, index, before, operation
+
+
+def check_stands(stage: Stage, box: Box, class_id: int, most: float) -> None:
+    top, left, bottom, right = (int(edge) for edge in box)
+    assert 0 <= top < bottom <= SIZE[0]
+    assert 0 <= left < right <= SIZE[1]
+    support = class_roles(CITY).support[class_id]
+    for foot in (0.15, 0.5, 0.85):
+        assert support[ground_at(stage.record, bottom, left + foot * (right - left))]
+    assert most <= LIMITS.max_cover
+
+
+def test_moves_are_small_and_stand(placer: Placer, records: list[SceneRecord]) -> None:
+    found = list(edited(placer, records, placer.move))
+    assert len(found) > 10
+    for stage, index, before, operation in found:
+        assert isinstance(operation, Move)
+        assert operation.instance == stage.record.ids[index]
+        shift = np.array([operation.rows, operation.columns] * 2)
+        assert (stage.boxes[index] == before[index] + shift).all()
+        assert abs(operation.rows) <= round(LIMITS.move[0] * SIZE[0])
+        assert abs(operation.columns) <= round(LIMITS.move[1] * SIZE[1])
+        assert not stage.record.truncated[index]
+        others = np.delete(stage.boxes, index, axis=0)
+        share = hidden_share(stage.boxes[index], others)
+        check_stands(stage, stage.boxes[index], int(stage.class_ids[index]), share)
+
+
+def test_rescaled_objects_follow_the_horizon(placer: Placer, records: list[SceneRecord]) -> None:
+    found = list(edited(placer, records, placer.rescale))
+    assert len(found) > 10
+    for stage, index, before, operation in found:
+        assert isinstance(operation, Rescale)
+        box, horizon = stage.boxes[index], placer.priors.horizon_of(stage.record)
+        assert operation.row == box[2] - 1
+        assert operation.column == box[1]
+        ratio = (box[2] - horizon) / (before[index, 2] - horizon)
+        assert operation.scale == pytest.approx(ratio, abs=1e-4)
+        others = np.delete(stage.boxes, index, axis=0)
+        check_stands(stage, box, int(stage.class_ids[index]), hidden_share(box, others))
+
+
+def test_copies_and_replacements_stand(placer: Placer, records: list[SceneRecord]) -> None:
+    copies = list(edited(placer, records, placer.duplicate))
+    assert len(copies) > 10
+    for stage, index, before, operation in copies:
+        assert isinstance(operation, Duplicate)
+        assert operation.instance == stage.record.ids[index]
+        box = stage.boxes[-1]
+        check_stands(stage, box, int(stage.class_ids[index]), hidden_share(box, before))
+    buses = list(edited(placer, records, lambda s, i, rng: placer.replace(s, i, BUS, rng)))
+    assert len(buses) > 10
+    for stage, index, before, operation in buses:
+        assert isinstance(operation, Replace)
+        assert donors_are_whole(placer, operation)
+        assert not stage.present[index]
+        assert stage.class_ids[-1] == BUS
+        old, new = before[index], stage.boxes[-1]
+        assert new[2] == old[2]
+        assert abs((new[1] + new[3]) - (old[1] + old[3])) <= 1
+        share = hidden_share(new, np.delete(before, index, axis=0))
+        check_stands(stage, new, BUS, share)
+
+
+def test_the_stage_books_ids_and_boxes(records: list[SceneRecord], placer: Placer) -> None:
+    stage = placer.stage(records[0])
+    cars = stage.ids[stage.class_ids == CAR].tolist()
+    first = stage.add((10, 10, 20, 30), CAR)
+    second = stage.add((10, 40, 20, 60), CAR)
+    free = [i for i in range(26000, 27000) if i not in cars][:2]
+    assert stage.ids[[first, second]].tolist() == free
+    stage.remove(first)
+    assert stage.add((1, 1, 2, 2), CAR) == second + 1
+    assert stage.ids[-1] not in [*cars, *free]
+    stage.move(second, (5, 5, 9, 9))
+    assert stage.boxes[second].tolist() == [5, 5, 9, 9]
+    assert len(stage.others()) == stage.present.sum() == len(stage.ids) - 1
+    assert len(stage.others(second)) == stage.present.sum() - 1
+
+
+def test_void_and_crowds_block(placer: Placer) -> None:
+    label = np.full(SIZE, 7, np.uint8)
+    label[:50] = 23
+    label[100:] = 1  # ego vehicle
+    label[60:90, 100:200] = PERSON  # a crowd: no single objects
+    record = index_scene(Scene("blocked", label, label.astype(np.int32)), CITY)
+    stage = placer.stage(record)
+    free, crowd, ego = (
+        np.array([b]) for b in ([60, 20, 80, 40], [60, 120, 80, 140], [90, 0, 110, 9])
+    )
+    assert stage.blocked_share(free)[0] == 0
+    assert stage.blocked_share(crowd)[0] == 1
+    assert stage.blocked_share(ego)[0] == pytest.approx(0.5, abs=0.06)
+    believable = placer.places.believable
+    assert believable(stage, free, CAR)[0]
+    assert not believable(stage, crowd, CAR)[0]
+    assert not believable(stage, ego, CAR)[0]
+    flush = np.array([True])
+    assert believable(stage, np.array([[60, 20, 100, 60]]), CAR, flush=flush)[0]
+    assert not believable(stage, free, CAR, flush=flush)[0]
+
+
+def test_mirrored_scenes_use_mirrored_places(placer: Placer, records: list[SceneRecord]) -> None:
+    straight = placer.stage(records[0])
+    turned = placer.stage(records[0].mirrored(), mirrored=True)
+    for stage in (straight, turned):
+        placer.paste(stage, CAR, np.random.default_rng(0))
+    one, other = (np.diff(s.densities[CAR], prepend=0).reshape(GRID) for s in (straight, turned))
+    # But for cells of things that lie as near to the stuff on their left as to that on their right.
+    assert np.isclose(one[:, ::-1], other).mean() > 0.99

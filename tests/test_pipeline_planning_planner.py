@@ -1,0 +1,289 @@
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+from fake_placement import RowPlacer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scenes import CAR, PERSON, street
+
+import configs
+from pipeline.donors.bank import DonorIndex
+from pipeline.editing.program import ChangeClass, Drop, Duplicate, Paste, Program, Replace
+from pipeline.editing.recompose import donors_from, recompose
+from pipeline.indexing.record import SceneRecord, index_scene
+from pipeline.placing.priors import Priors
+from pipeline.planning.planner import Programs, plan_programs
+from pipeline.planning.policy import Policy
+from pipeline.planning.rules import Rules
+from pipeline.planning.sampling import Sampler, make_sampler
+from pipeline.scene import Scene, disagreements
+from pipeline.taxonomy import Taxonomy
+
+CITY = Taxonomy.load("cityscapes")
+NONE = {"edits": [0, 0]}
+FREE = {
+    "edits": [2, 6],
+    "operations": {
+        "drop": 1, "move": 1, "rescale": 1, "flip": 1, "duplicate": 1, "paste": 1, "jitter": 1,
+        "replace": {"weight": 1, "with": {"car": ["person"], "person": ["car"]}},
+        "change_class": {"to": {"car": ["truck", "bus"]}},
+    },
+}  # fmt: skip
+LOOSE = {"min_edit_area": 0, "max_drop_area": 1, "min_visible_area": 0, "max_edits": 40}
+
+
+def scene(name: str, *, cars: int = 2, people: int = 1) -> Scene:
+    """A wide street with so many cars and people, side by side."""
+    made = street(name, height=48, width=160)
+    label, instance = made.label.copy(), made.instance.copy()
+    things = instance >= 1000
+    label[things], instance[things] = 7, 7
+    for number in range(cars + people):
+        class_id, k = (CAR, number) if number < cars else (PERSON, number - cars)
+        box = (slice(26, 32), slice(4 + 12 * number, 12 + 12 * number))
+        label[box], instance[box] = class_id, class_id * 1000 + k
+    return Scene(name=name, label=label, instance=instance)
+
+
+RECORDS = [
+    index_scene(scene(name, cars=cars, people=people), CITY)
+    for name, cars, people in (("a", 0, 0), ("b", 1, 0), ("c", 2, 1), ("d", 4, 3), ("e", 6, 0))
+]
+
+
+def plan(
+    policy: dict[str, object],
+    *,
+    samples: int = 50,
+    seed: int = 0,
+    records: list[SceneRecord] = RECORDS,
+    full: tuple[str, ...] = (),
+) -> Programs:
+    parsed = Policy.load({"constraints": LOOSE} | policy)
+    parsed.check(CITY)
+    donors = DonorIndex.of(records)
+    rules = Rules.of(parsed, donors=donors, placer=RowPlacer(donors, full=full), taxonomy=CITY)
+    return plan_programs(
+        Sampler(rules, records),
+        {record.name: record for record in records},
+        [record.name for record in records],
+        samples=samples,
+        seed=seed,
+    )
+
+
+def counts(program: Program, records: list[SceneRecord] = RECORDS) -> Counter[int]:
+    """Objects by class after a program, if all of them are seen."""
+    source = next(record for record in records if record.name == program.scene)
+    objects = {int(i): int(i) // 1000 for i in source.ids}
+    added: list[int] = []
+    for operation in program.operations:
+        match operation:
+            case Drop(instance=instance):
+                del objects[instance]
+            case Paste(donor_instance=donor):
+                added.append(donor // 1000)
+            case Replace(instance=instance, donor_instance=donor):
+                del objects[instance]
+                added.append(donor // 1000)
+            case Duplicate(instance=instance):
+                added.append(objects[instance])
+            case ChangeClass(instance=instance, to=to):
+                objects[instance] = CITY.class_names.index(to)
+            case _:
+                pass
+    return Counter([*objects.values(), *added])
+
+
+def share(programs: list[Program], class_id: int, low: int, high: int = 10**6) -> float:
+    return float(np.mean([low <= counts(program)[class_id] <= high for program in programs]))
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.sampled_from([NONE, FREE]), st.integers(0, 1000), st.integers(1, 4), st.floats(0.05, 1))
+def test_enough_samples_hold_at_least_so_many(
+    free: dict[str, object], seed: int, low: int, part: float
+) -> None:
+    planned = plan(
+        free | {"quotas": [{"class": "car", "at_least": low, "in": part}]}, seed=seed, samples=40
+    )
+    reached = share(planned.programs, CAR, low)
+    assert reached >= part
+    assert planned.quotas[0].forecast == pytest.approx(reached)
+    assert planned.quotas[0].met
+    assert planned.quotas[0].reasons == ()
+
+
+def test_samples_that_meet_a_quota_unedited_are_left_alone() -> None:
+    planned = plan(NONE | {"quotas": [{"class": "car", "at_least": 4, "in": 0.5}]})
+    # Scenes d and e, 40 % of the samples, have four cars; 10 % more are given some.
+    edited = [program.scene for program in planned.programs if program.operations]
+    assert len(edited) == 5
+    assert set(edited) <= {"a", "b", "c"}
+    assert planned.quotas[0].source == 0.4
+    assert planned.quotas[0].forecast == 0.5
+
+
+@pytest.mark.parametrize("free", [NONE, FREE])
+@pytest.mark.parametrize("times", [0.0, 0.5, 1.0, 1.7, 3.0])
+def test_objects_are_multiplied(free: dict[str, object], times: float) -> None:
+    planned = plan(free | {"quotas": [{"class": "car", "times": times}]})
+    total = sum(counts(program)[CAR] for program in planned.programs)
+    assert total == round(times * 10 * (0 + 1 + 2 + 4 + 6))
+    assert planned.quotas[0].met
+
+
+@pytest.mark.parametrize("free", [NONE, FREE])
+def test_classes_are_taken_out_of_all_samples(free: dict[str, object]) -> None:
+    quotas = [{"class": "car", "at_most": 0}, {"class": "person", "at_most": 1, "in": 0.9}]
+    planned = plan(free | {"quotas": quotas})
+    assert share(planned.programs, CAR, 0, 0) == 1
+    assert share(planned.programs, PERSON, 0, 1) >= 0.9
+    assert all(report.met for report in planned.quotas)
+
+
+def test_quotas_of_one_class_go_to_different_samples() -> None:
+    quotas = [
+        {"class": "car", "at_least": 5, "in": 0.6},
+        {"class": "car", "at_most": 0, "in": 0.4},
+    ]
+    planned = plan(FREE | {"quotas": quotas})
+    assert share(planned.programs, CAR, 5) >= 0.6
+    assert share(planned.programs, CAR, 0, 0) >= 0.4
+
+
+def test_others_are_asked_for_what_some_cannot_do() -> None:
+    quota = {"class": "person", "at_least": 2, "in": 0.5}
+    planned = plan(NONE | {"quotas": [quota]}, full=("a", "b"))
+    assert share(planned.programs, PERSON, 2) >= 0.5
+    assert planned.quotas[0].met
+    times = {"class": "person", "times": 4}
+    planned = plan(NONE | {"quotas": [times]}, full=("a", "b"))
+    assert sum(counts(program)[PERSON] for program in planned.programs) == 4 * 40
+
+
+def test_what_cannot_be_met_is_explained() -> None:
+    planned = plan(NONE | {"quotas": [{"class": "truck", "at_least": 1, "in": 0.5}]})
+    (report,) = planned.quotas
+    assert (report.forecast, report.reasons) == (0.0, ("no donors of class truck",))
+
+    everywhere = {"class": "person", "at_least": 2}
+    planned = plan(NONE | {"quotas": [everywhere]}, full=("a", "b"))
+    (report,) = planned.quotas
+    assert report.forecast == pytest.approx(0.6)
+    assert report.reasons == (
+        "no place found in 20 of 50 samples",
+        "4 donors of class person, 4 of them whole",
+    )
+
+    few = {"constraints": LOOSE | {"max_edits": 2}}
+    planned = plan(NONE | few | {"quotas": [everywhere | {"at_least": 3}]})
+    (report,) = planned.quotas
+    # Scene d has three people, c one; the others lack three.
+    assert report.forecast == pytest.approx(0.4)
+    assert report.reasons == ("max_edits reached in 30 of 50 samples",)
+
+    large = {"constraints": LOOSE | {"max_drop_area": 1e-3}}
+    planned = plan(NONE | large | {"quotas": [{"class": "car", "at_most": 0}]})
+    assert planned.quotas[0].reasons == (
+        "the rest are too large to take out, or protected in 40 of 50 samples",
+    )
+    planned = plan({"quotas": [{"class": ["tram"], "at_least": 1}, {"pixel_share": {"road": 0.9}}]})
+    assert planned.quotas[1].text == "tram: does not apply, cityscapes has no such class"
+    assert "stuff is not" in planned.quotas[0].reasons[0]
+
+
+def test_objects_are_hidden_in_part() -> None:
+    quota = {"class": "person", "occluded": [0.3, 0.7], "in": 0.4}
+    planned = plan(NONE | {"quotas": [quota]})
+    assert planned.quotas[0].met
+    pasting = [program for program in planned.programs if program.operations]
+    assert 20 <= len(pasting) <= 25
+    assert "a" not in {program.scene for program in pasting}
+
+
+def test_pixel_shares_are_approached() -> None:
+    pixels = 48 * 160
+    quotas = [{"pixel_share": {"person": 0.02, "car": 0.01}}]
+    planned = plan(NONE | {"quotas": quotas}, samples=100)
+    areas = Counter[int]()
+    for program in planned.programs:
+        for class_id, count in counts(program).items():
+            areas[class_id] += 48 * count
+        for operation in program.operations:
+            if isinstance(operation, Paste):
+                areas[operation.donor_instance // 1000] += 16 - 48
+    assert areas[PERSON] / pixels / 100 == pytest.approx(0.02, rel=0.02)
+    assert areas[CAR] / pixels / 100 == pytest.approx(0.01, rel=0.05)
+
+
+def test_no_sample_has_more_than_max_edits() -> None:
+    quotas = [{"class": "car", "times": 3}, {"class": "person", "at_least": 3, "in": 0.5}]
+    planned = plan(FREE | {"quotas": quotas, "constraints": LOOSE | {"max_edits": 6}})
+    assert max(len(program.operations) for program in planned.programs) == 6
+
+
+def test_plans_depend_on_the_seed_alone() -> None:
+    quotas = [{"class": "car", "times": 2}, {"class": "person", "at_least": 2, "in": 0.5}]
+    one, again, other = (plan(FREE | {"quotas": quotas}, seed=seed) for seed in (3, 3, 4))
+    assert one == again
+    assert one.programs != other.programs
+    # Without quotas a sample does not depend on how many others there are.
+    assert plan(FREE, samples=20).programs == plan(FREE, samples=50).programs[:20]
+
+
+@pytest.mark.slow
+def test_planning_takes_less_than_two_milliseconds_a_sample() -> None:
+    quotas = [{"class": "person", "times": 2}, {"class": "car", "at_least": 4, "in": 0.6}]
+    start = time.process_time()
+    plan({"edits": [1, 4], "quotas": quotas}, samples=1000)
+    assert (time.process_time() - start) / 1000 < 2e-3
+
+
+def test_what_no_sample_can_do_is_given_up() -> None:
+    quota = {"class": "person", "at_least": 30}
+    planned = plan(NONE | {"quotas": [quota]}, samples=600, full=tuple("abcde"))
+    (report,) = planned.quotas
+    assert report.reasons[0] == "no place found in 200 of 200 samples"
+
+
+def camvid_street(name: str) -> Scene:
+    """`street` in CamVid's classes."""
+    made = street(name, height=96, width=192)
+    table = np.zeros(CITY.num_classes, np.uint8)
+    table[[23, 11, 7, CAR, PERSON]] = [0, 1, 3, 8, 9]
+    label = table[made.label]
+    number = made.instance % 1000
+    instance = np.where(made.instance >= 1000, label.astype(np.int32) * 1000 + number, label)
+    return Scene(name=name, label=label, instance=instance.astype(np.int32))
+
+
+@pytest.mark.parametrize("taxonomy", ["cityscapes", "camvid"])
+@pytest.mark.parametrize("name", configs.names("policies"))
+def test_shipped_policies_are_planned(name: str, taxonomy: str) -> None:
+    classes = Taxonomy.load(taxonomy)
+    policy = Policy.load(name)
+    policy.check(classes)
+    dataset = [
+        street(scene, height=96, width=192) if taxonomy == "cityscapes" else camvid_street(scene)
+        for scene in "abc"
+    ]
+    records = [index_scene(one, classes) for one in dataset]
+    donors, priors = DonorIndex.of(records), Priors.fit(records, classes)
+    made = make_sampler(policy, records, donors=donors, priors=priors, taxonomy=classes)
+    by_name = {record.name: record for record in records}
+    planned = plan_programs(made, by_name, list(by_name), samples=20, seed=1)
+    assert len(planned.programs) == 20
+    assert len(planned.quotas) == sum(
+        max(1, len(quota.targets(classes))) for quota in policy.quotas
+    )
+    for report in planned.quotas:
+        assert report.met or report.reasons or report.target is None
+    assert any(program.operations for program in planned.programs) == (name != "none")
+    find = donors_from({one.name: one for one in dataset})
+    for program in planned.programs:
+        source = next(one for one in dataset if one.name == program.scene)
+        result = recompose(program, source, find, taxonomy=classes)
+        assert disagreements(result.scene.label, result.scene.instance, classes) == 0
