@@ -26,7 +26,7 @@ from hdmodel.training.config import TrainingSet
 from hdmodel.training.log import TrainingStatus, read_metrics
 from hdsynth.cli import main
 from pipeline.sample_world import write_dataset
-from tests.test_eval_scorer import NETWORK, TOY
+from tests.test_eval_scorers_scorer import NETWORK, TOY
 from tests.trainings import CPU, SIZE, Squares, SquareSets
 
 

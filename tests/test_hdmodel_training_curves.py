@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hdmodel.training import curves
 from hdmodel.training.curves import (
     Series,
     Stage,
@@ -17,7 +18,6 @@ from hdmodel.training.curves import (
     thin,
     ticks,
 )
-from hdmodel.training.loop import curves
 
 PLOT_LEFT, PLOT_RIGHT = curves.LEFT, curves.WIDTH - curves.RIGHT
 PLOT_TOP, PLOT_BOTTOM = curves.TOP, curves.HEIGHT - curves.BOTTOM

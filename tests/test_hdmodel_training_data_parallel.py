@@ -17,7 +17,7 @@ from tests.trainings import config, run, stage
 CHILD = """
 from pathlib import Path
 import torch
-from hdmodel.data_parallel import Processes
+from hdmodel.training.data_parallel import Processes
 from tests.trainings import run, config, stage
 
 torch.set_num_threads(1)

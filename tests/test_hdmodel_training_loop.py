@@ -28,9 +28,9 @@ from hdmodel.checkpoint import (
 from hdmodel.errors import CheckpointError, ConfigError, InputError, TrainingError
 from hdmodel.initialise import init_checkpoint
 from hdmodel.styles import load_styles
+from hdmodel.training import trainer as trainer_module
 from hdmodel.training.log import TrainingStatus
 from hdmodel.training.loop import plan_stages, train
-from hdmodel.training.loop import trainer as trainer_module
 from hdmodel.training.trainer import Trainer
 from tests.trainings import CPU, PALETTE, TAXONOMY, Squares, SquareSets, config, run, stage, staged
 

@@ -47,10 +47,10 @@ import resource
 from hdmodel.allocator import tune_allocator
 tune_allocator()
 import numpy as np
-from hdmodel.batches import stack
-from hdmodel.memory import training_bytes
-from hdmodel.trainer import Trainer
-from tests.test_hdmodel_memory import setting
+from hdmodel.training.batches import stack
+from hdmodel.training.memory import training_bytes
+from hdmodel.training.trainer import Trainer
+from tests.test_hdmodel_training_memory import setting
 from tests.trainings import CPU, Squares
 
 config = setting()

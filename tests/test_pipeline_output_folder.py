@@ -76,7 +76,7 @@ def test_unwritable_places_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
 def test_only_one_process_holds_the_lock(tmp_path: Path) -> None:
     out = OutputFolder(tmp_path)
     code = (
-        "from pathlib import Path; from pipeline.lock import locked\n"
+        "from pathlib import Path; from pipeline.output.lock import locked\n"
         f"with locked(Path({str(tmp_path)!r})):\n"
         "    print('held', flush=True); sys.stdin.read()"
     )

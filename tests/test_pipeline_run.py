@@ -163,7 +163,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from tests.test_pipeline_run import job
-from pipeline import handler
+from pipeline.rendering import handler
 from pipeline.run import render
 import time
 original = handler.render_maps
