@@ -1,6 +1,5 @@
 """The `hdsynth` command: its table of commands, and what every command shares."""
 
-import difflib
 import importlib
 import logging
 import os
@@ -9,6 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
+from hdmodel.suggestions import did_you_mean
 from hdsynth import __version__
 from hdsynth.installation import misplaced_package
 from hdsynth.logs import set_up_logging
@@ -75,9 +75,8 @@ class LazyGroup(click.Group):
         """Find the command to run, or name the nearest one."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            ctx.fail(f"No such command {name!r}.{hint}")
+            hint = did_you_mean(name, COMMANDS, before=" ")
+            ctx.fail(f"No such command {name!r}.{hint.replace('did', 'Did', 1)}")
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click's own signature

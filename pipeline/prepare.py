@@ -1,9 +1,7 @@
 """Preparing a job: all checks before any compute is spent, and the plan of what will be edited."""
 
 import logging
-import os
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from pipeline.rng import sample_generator
 from pipeline.sources import Source, open_source
 from pipeline.styles.style import Style, StyleConfig, check_photos, choose_style
 from pipeline.taxonomy import Taxonomy
+from pipeline.threads import map_in_threads
 
 log = logging.getLogger("hdsynth.render")
 
@@ -214,17 +213,12 @@ def _index(job: PreparedJob, use: Callable[[PackedScene], None]) -> list[SceneRe
 
     records: list[SceneRecord] = []
     errors: list[str] = []
-    with (
-        progress_bar("checking scenes", len(names)) as advance,
-        ThreadPoolExecutor(max_workers=min(8, 2 * (os.cpu_count() or 1))) as pool,
-    ):
-        for done, result in enumerate(pool.map(index, names), start=1):
-            if isinstance(result, str):
-                errors.append(result)
-            else:
-                records.append(result.record)
-                use(result)
-            advance(done)
+    for result in map_in_threads(index, names, title="checking scenes"):
+        if isinstance(result, str):
+            errors.append(result)
+        else:
+            records.append(result.record)
+            use(result)
     if errors:
         raise DatasetError(_first(errors))
     _say_what_is_doubtful(job, records, sizes=sizes, warnings=warnings)

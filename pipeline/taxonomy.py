@@ -1,6 +1,5 @@
 """Taxonomies: the classes of a dataset, their ids, colours, things and void."""
 
-import difflib
 import hashlib
 import json
 from functools import cached_property
@@ -13,6 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 import configs
 from hdmodel.settings import Settings, read_yaml
+from hdmodel.suggestions import did_you_mean
 from pipeline.errors import TaxonomyError
 
 IGNORED_TRAIN_ID = 255
@@ -104,8 +104,7 @@ class Taxonomy(Settings):
         path = configs.find("taxonomies", name_or_path)
         if not path.is_file():
             shipped = configs.names("taxonomies")
-            near = difflib.get_close_matches(str(name_or_path), shipped, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(str(name_or_path), shipped, before="; ")
             raise TaxonomyError(
                 f"taxonomy {str(name_or_path)!r}: no such file, and not one of "
                 f"{', '.join(shipped)}{hint}"

@@ -3,7 +3,6 @@
 Shape legend: B batch, H x W pixels, K channels of the model's output.
 """
 
-import difflib
 import hashlib
 import json
 import warnings
@@ -25,6 +24,7 @@ from eval.scorers.network import check_finite
 from eval.scorers.scorer import Scorer, Segmenter
 from hdmodel.errors import CheckpointError, ConfigError
 from hdmodel.settings import Settings, read_yaml
+from hdmodel.suggestions import did_you_mean
 from hdmodel.training.config import Size
 from pipeline.taxonomy import IGNORED_TRAIN_ID, Taxonomy
 
@@ -134,8 +134,7 @@ def channel_ids(mapping: ModelMapping, taxonomy: Taxonomy, *, origin: str) -> li
     ids: list[int] = []
     for number, name in enumerate(mapping.classes):
         if name is not None and name not in by_name:
-            near = difflib.get_close_matches(name, by_name, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "null stands for no class"
+            hint = did_you_mean(name, by_name, before="", otherwise="null stands for no class")
             raise ConfigError(
                 f"{origin}: classes.{number} {name!r} is no class of taxonomy "
                 f"{taxonomy.name!r}; {hint}"

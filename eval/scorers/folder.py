@@ -15,7 +15,7 @@ from eval.scorers.config import SCORER_FILE, STATE_FILE, WEIGHTS_FILE, ScorerCon
 from eval.scorers.network import check_finite
 from hdmodel.atomic import write_atomically
 from hdmodel.errors import ConfigError
-from hdmodel.settings import read_yaml
+from hdmodel.settings import flattened, read_yaml
 from pipeline.taxonomy import Taxonomy
 
 CONFIG_FILE = "config.yaml"
@@ -39,7 +39,7 @@ def claim(out: Path, record: Mapping[str, Any]) -> bool:
     """
     file = out / CONFIG_FILE
     if file.is_file():
-        before, now = _flatten(read_yaml(file)), _flatten(record)
+        before, now = flattened(read_yaml(file)), flattened(record)
         changed = [
             f"  {key}: was {before.get(key, 'absent')!r}, now {now.get(key, 'absent')!r}"
             for key in sorted(before.keys() | now.keys())
@@ -56,15 +56,6 @@ def claim(out: Path, record: Mapping[str, Any]) -> bool:
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(file, yaml.safe_dump(dict(record), sort_keys=False).encode())
     return (out / SCORER_FILE).is_file() and (out / WEIGHTS_FILE).is_file()
-
-
-def _flatten(data: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401 - YAML's own types
-    if not isinstance(data, Mapping):
-        return {prefix: data}
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat
 
 
 def save_scorer(

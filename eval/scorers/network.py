@@ -3,7 +3,6 @@
 Shape legend: B batch, H x W pixels, K channels of the output.
 """
 
-import difflib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from eval.errors import EvalError
 from eval.scorers.config import WEIGHTS_FILE, NetworkConfig, Normalisation
 from eval.scorers.encoder_weights import load_imagenet
 from hdmodel.errors import CheckpointError
+from hdmodel.suggestions import did_you_mean
 
 PIXEL_MULTIPLE = 32
 """Photos are padded to a multiple of it: the stride of the deepest encoders."""
@@ -174,6 +174,4 @@ def _shown(shape: tuple[int, ...] | None) -> str:
 
 
 def _unknown(key: str, name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f", did you mean {near[0]!r}?" if near else ""
-    return f"{key} {name!r}: unknown{hint} (known: {', '.join(known)})"
+    return f"{key} {name!r}: unknown{did_you_mean(name, known)} (known: {', '.join(known)})"

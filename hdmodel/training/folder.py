@@ -17,7 +17,7 @@ from hdmodel.checkpoint import (
     read_checkpoint_config,
 )
 from hdmodel.errors import CheckpointError, ConfigError
-from hdmodel.settings import read_yaml
+from hdmodel.settings import flattened, read_yaml
 from hdmodel.training.config import TrainConfig
 
 MAY_CHANGE = (
@@ -111,7 +111,7 @@ class TrainingFolder:
         write_atomically(self.config, yaml.safe_dump(record, sort_keys=False).encode())
 
     def _compare(self, record: Mapping[str, Any]) -> None:
-        before, now = _flatten(read_yaml(self.config)), _flatten(record)
+        before, now = flattened(read_yaml(self.config)), flattened(record)
         changed = [
             f"  {key}: was {before.get(key, 'absent')!r}, now {now.get(key, 'absent')!r}"
             for key in sorted(before.keys() | now.keys())
@@ -179,15 +179,3 @@ def _link(link: Path, target: Path) -> None:
     temporary = link.with_name(temporary_name(link.name))
     temporary.symlink_to(target.relative_to(link.parent))
     temporary.replace(link)
-
-
-def _flatten(data: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401 - YAML's own types
-    """Nested mappings and lists of mappings as one mapping of dotted keys."""
-    if isinstance(data, list) and any(isinstance(item, dict) for item in data):
-        data = dict(enumerate(data))
-    if not isinstance(data, Mapping):
-        return {prefix: data}
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat

@@ -34,14 +34,14 @@ def init_generator(*, config: str, to: Path, taxonomy: str | None, seed: int) ->
     CONFIG is a shipped model (hdsynth configs models) or a YAML file of that form. The photos of
     such a generator are noise; labels, sizes, speed and disk use are those of the real thing.
     """
-    from hdsynth.commands.models import model_file
+    from hdsynth.commands.shipped import configuration_file
     from pipeline.checkpoints import taxonomy_record
     from pipeline.output.targets import check_new
     from pipeline.taxonomy import Taxonomy
     from pipeline.training.job import read_train_job
 
     check_new(to)
-    model = read_train_job(model_file(config))
+    model = read_train_job(configuration_file("models", config))
     record = taxonomy_record(Taxonomy.load(taxonomy or model.taxonomy))
     from hdmodel.initialise import init_checkpoint
 

@@ -90,11 +90,11 @@ def load_job(config: str, assignments: Sequence[str], options: Mapping[str, Any]
     Raises:
         ConfigError: It describes none.
     """
-    from hdsynth.commands.models import model_file
     from hdsynth.commands.options import training_data
+    from hdsynth.commands.shipped import configuration_file
     from pipeline.training.job import TrainJob
 
-    file = model_file(config)
+    file = configuration_file("models", config)
     data = training_data(file, assignments, options, keys=DATASET_OPTIONS)
     return TrainJob.parse(data, origin=str(file))
 

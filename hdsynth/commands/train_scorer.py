@@ -74,27 +74,11 @@ def load_job(config: str, assignments: Sequence[str], options: Mapping[str, Any]
     """
     from eval.scorers.job import ScorerJob
     from hdsynth.commands.options import training_data
+    from hdsynth.commands.shipped import configuration_file
 
-    file = _file(config)
+    file = configuration_file("scorers", config)
     data = training_data(file, assignments, options, keys=DATASET_OPTIONS)
     return ScorerJob.parse(data, origin=str(file))
-
-
-def _file(name_or_path: str) -> Path:
-    import difflib
-
-    import configs
-    from hdmodel.errors import ConfigError
-
-    path = configs.find("scorers", name_or_path)
-    if path.is_file():
-        return path
-    shipped = configs.names("scorers")
-    near = difflib.get_close_matches(name_or_path, shipped, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(
-        f"scorer {name_or_path!r}: no such file, and not one of {', '.join(shipped)}{hint}"
-    )
 
 
 def run_training(job: "ScorerJob", *, out: Path, device: str = "auto") -> Mapping[str, Any]:

@@ -1,10 +1,8 @@
 """Writing donor banks, one scene at a time."""
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -31,11 +29,11 @@ from pipeline.donors.bank import (
 from pipeline.fit import FitMode, fit
 from pipeline.indexing.record import SceneRecord, index_scene
 from pipeline.output.targets import check_new
-from pipeline.progress import progress_bar
 from pipeline.scene import InstanceMap
 from pipeline.sources import DatasetConfig, open_source
 from pipeline.sources.config import resolved_dataset
 from pipeline.taxonomy import Taxonomy
+from pipeline.threads import map_in_threads
 
 MIN_AREA = 8
 """Objects with fewer visible pixels are no donors."""
@@ -185,12 +183,7 @@ def build_bank(
         scene = fit(source.read(name, photo=False), size, mode, taxonomy=source.taxonomy)
         return pack_scene(index_scene(scene, source.taxonomy), scene.instance)
 
-    with (
-        new_bank(to, dataset=dataset, size=size, fit=mode, taxonomy=source.taxonomy) as writer,
-        progress_bar("collecting donors", len(names)) as advance,
-        ThreadPoolExecutor(max_workers=min(8, 2 * (os.cpu_count() or 1))) as pool,
-    ):
-        for done, packed in enumerate(pool.map(pack, names), start=1):
+    with new_bank(to, dataset=dataset, size=size, fit=mode, taxonomy=source.taxonomy) as writer:
+        for packed in map_in_threads(pack, names, title="collecting donors"):
             writer.add(packed)
-            advance(done)
     return DonorBank.open(to)

@@ -1,12 +1,9 @@
 """Indexing: the records of all scenes of a dataset, without a job."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-
 from pipeline.fit import FitMode, fit
 from pipeline.indexing.record import SceneRecord, index_scene
-from pipeline.progress import progress_bar
 from pipeline.sources import Source
+from pipeline.threads import map_in_threads
 
 
 def index_source(
@@ -31,12 +28,4 @@ def index_source(
         scene = fit(source.read(name, photo=False), size, mode, taxonomy=source.taxonomy)
         return index_scene(scene, source.taxonomy)
 
-    records = []
-    with (
-        progress_bar("reading scenes", len(names)) as advance,
-        ThreadPoolExecutor(max_workers=min(8, 2 * (os.cpu_count() or 1))) as pool,
-    ):
-        for done, record in enumerate(pool.map(index, names), start=1):
-            records.append(record)
-            advance(done)
-    return records
+    return list(map_in_threads(index, names, title="reading scenes"))

@@ -1,9 +1,7 @@
 """Checking an output folder: every committed sample read again and compared with its record."""
 
-import os
 import shlex
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +16,9 @@ from pipeline.output.lock import lock_holder
 from pipeline.output.manifest import FAILED, digest, read_manifest
 from pipeline.output.store import ORIGIN, Store, shard_file
 from pipeline.planning.plan import PlanRow, count_samples, count_shards, read_shard_plan
-from pipeline.progress import progress_bar
 from pipeline.scene import disagreements
 from pipeline.taxonomy import Taxonomy
+from pipeline.threads import map_in_threads
 
 Kind = Literal[
     "unreadable manifest",
@@ -142,16 +140,12 @@ def verify(path: str | Path) -> VerifyReport:
     # Shards as the plan cuts them and as the store cuts them must be the same ones.
     committed = [shard for shard in committed if shard < min(shards, _shards_of(store))]
     checked = failed = 0
-    with (
-        progress_bar("checking shards", len(committed)) as advance,
-        ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool,
+    for result in map_in_threads(
+        lambda shard: _check_shard(out, store, taxonomy, shard), committed, title="checking shards"
     ):
-        check = pool.map(lambda shard: _check_shard(out, store, taxonomy, shard), committed)
-        for done, result in enumerate(check, start=1):
-            checked += result.samples
-            failed += result.failed
-            problems += result.problems
-            advance(done)
+        checked += result.samples
+        failed += result.failed
+        problems += result.problems
     missing = sorted(set(range(shards)) - set(committed))
     problems += [
         Problem("not committed", out.manifest(shard), "the shard has no record yet", shard=shard)

@@ -14,7 +14,7 @@ import yaml
 
 from hdmodel.atomic import write_atomically
 from hdmodel.errors import ConfigError
-from hdmodel.settings import read_yaml
+from hdmodel.settings import flattened, read_yaml
 from pipeline.errors import OutputError
 from pipeline.output.lock import LOCK
 from pipeline.taxonomy import Taxonomy
@@ -158,7 +158,7 @@ class OutputFolder:
         record = self.read_config()
         if record["fingerprint"] == fingerprint(identity):
             return
-        before, now = _flatten(record["identity"]), _flatten(identity)
+        before, now = flattened(record["identity"]), flattened(identity)
         changed = [
             f"  {key}: was {before.get(key)!r}, now {now.get(key)!r}"
             for key in sorted(before.keys() | now.keys())
@@ -218,14 +218,3 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{name}.")
-        else:
-            flat[name] = list(value) if isinstance(value, tuple) else value
-    return flat

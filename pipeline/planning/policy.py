@@ -1,6 +1,5 @@
 """Policies: what a run should contain, in the user's words."""
 
-import difflib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 import configs
 from hdmodel.errors import ConfigError
 from hdmodel.settings import Settings, read_yaml
+from hdmodel.suggestions import did_you_mean
 from pipeline.planning.quotas import Names, Quota, check_quotas, listed
 from pipeline.taxonomy import Taxonomy
 
@@ -212,8 +212,7 @@ class Policy(Settings):
         path = configs.find("policies", policy)
         if not path.is_file():
             shipped = configs.names("policies")
-            near = difflib.get_close_matches(str(policy), shipped, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(str(policy), shipped, before="; ")
             raise ConfigError(
                 f"policy {str(policy)!r}: no such file, and not one of {', '.join(shipped)}{hint}"
             )
@@ -236,8 +235,7 @@ class Policy(Settings):
         known = {*taxonomy.class_names, *_shipped_class_names()}
         for key, name in self._names():
             if name not in known:
-                near = difflib.get_close_matches(name, sorted(taxonomy.class_names), n=1)
-                hint = f", did you mean {near[0]!r}?" if near else ""
+                hint = did_you_mean(name, sorted(taxonomy.class_names))
                 raise ConfigError(f"policy {self.name!r}: {key}: no taxonomy has a {name!r}{hint}")
 
     def _names(self) -> Iterator[tuple[str, str]]:

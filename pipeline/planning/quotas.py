@@ -1,6 +1,5 @@
 """Quotas: what a run as a whole should contain, and how much of it one does."""
 
-import difflib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +14,7 @@ from pydantic import ConfigDict, Field, model_validator
 from hdmodel.atomic import write_atomically
 from hdmodel.errors import ConfigError
 from hdmodel.settings import Settings
+from hdmodel.suggestions import did_you_mean
 from pipeline.errors import OutputError
 from pipeline.taxonomy import Taxonomy
 
@@ -139,8 +139,7 @@ class Quota(Settings):
 def _class(name: str, taxonomy: Taxonomy) -> tuple[int, str]:
     names = taxonomy.class_names
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else f" (known: {', '.join(names)})"
+        hint = did_you_mean(name, names, otherwise=f" (known: {', '.join(names)})")
         raise ConfigError(f"quotas: taxonomy {taxonomy.name} has no class {name!r}{hint}")
     return names.index(name), name
 

@@ -1,6 +1,5 @@
 """What a dataset is: where it lies, in which format, and how its files are named."""
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from hdmodel.settings import Settings
+from hdmodel.suggestions import did_you_mean
 from pipeline.sources.layouts import LAYOUTS
 
 InstanceMode = Literal["files", "components", "none"]
@@ -79,8 +79,7 @@ def check_format(value: str, known: Sequence[str]) -> str:
         ValueError: It is not; the message names the nearest one.
     """
     if value not in known:
-        near = difflib.get_close_matches(value, known, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(value, known)
         raise ValueError(f"unknown dataset format{hint} (known: {', '.join(known)})")
     return value
 

@@ -1,11 +1,11 @@
 """Listing: the files of a dataset's folders, joined by name into scenes."""
 
-import difflib
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from hdmodel.suggestions import did_you_mean
 from pipeline.errors import DatasetError
 from pipeline.sources.layouts import Layout, Role
 from pipeline.sources.root import Root
@@ -176,8 +176,7 @@ def _no_labels(tree: Tree, role: Role, split: str | None) -> DatasetError:
             return DatasetError(f"{tree.root}: a split is needed; {known}")
         return DatasetError(f"{tree.root.name(role.folder)}: no label maps ({expected}) found")
     folder = role.folder.replace(SPLIT, split)
-    near = difflib.get_close_matches(split, existing, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near and near[0] != split else ""
+    hint = "" if split in existing else did_you_mean(split, existing, before="; ")
     flat, _, last = role.folder.rpartition("/")
     beside = tree.files(flat, recursive=False) if last == SPLIT and tree.has(flat) else []
     if not existing and any(path.endswith(role.suffixes) for path in beside):

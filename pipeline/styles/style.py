@@ -3,7 +3,6 @@
 What is looked up when a sample is rendered is in `pipeline.stylist`.
 """
 
-import difflib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from hdmodel.checkpoint import (
 )
 from hdmodel.errors import CheckpointError, ConfigError
 from hdmodel.settings import Settings
+from hdmodel.suggestions import did_you_mean
 from pipeline.errors import DatasetError
 from pipeline.sources import Source
 from pipeline.sources.config import PhotoMode
@@ -162,8 +162,7 @@ def _fixed(
     ids = {name: class_id for class_id, name in enumerate(taxonomy.class_names)}
     for name, number in asked.fixed.items():
         if name not in ids:
-            near = difflib.get_close_matches(name, ids, n=1)
-            hint = f", did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(name, ids)
             raise ConfigError(
                 f"style.fixed: unknown class {name!r}{hint} (classes: {', '.join(ids)})"
             )
