@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 
 import click
 
-from hdmodel.suggestions import did_you_mean
 from hdsynth import __version__
 from hdsynth.installation import misplaced_package
 from hdsynth.logs import set_up_logging
@@ -75,6 +74,8 @@ class LazyGroup(click.Group):
         """Find the command to run, or name the nearest one."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
+            from hdmodel.suggestions import did_you_mean  # after the check of the packages
+
             hint = did_you_mean(name, COMMANDS, before=" ")
             ctx.fail(f"No such command {name!r}.{hint.replace('did', 'Did', 1)}")
         return super().resolve_command(ctx, args)
