@@ -30,7 +30,8 @@ from eval.measures.faithful import (
     share_limits,
 )
 from eval.scorers.config import bundled_scorer
-from eval.scorers.scorer import Scorer, load_scorer
+from eval.scorers.loading import load_scorer
+from eval.scorers.scorer import Scorer
 from pipeline.sample_world import draw_scene
 from pipeline.sample_world.scene import VAL_START, Drawn
 from pipeline.scene import instances_of

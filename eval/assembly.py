@@ -7,14 +7,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from eval.confusion import ConfusionMatrix, Scores, divide, mean_of_present
+from eval.confusion import ConfusionMatrix
 from eval.counts import SideCounts
 from eval.mapping import ClassMapping
+from eval.measures.intervals import (
+    LEVEL,
+    REPLICATES,
+    SEED,
+    Interval,
+    bootstrap,
+    image_scores,
+    interval,
+)
 from eval.measures.recall import LARGE, READABLE, SIZES, SMALL, Recall, recall_by
-from eval.protocol import Protocol
+from eval.protocol import ScoreProtocol
 from eval.reports.gate import POOR_ORACLE
 from eval.reports.report import (
-    HEADLINE,
     ClassRow,
     ImageRow,
     RealRow,
@@ -25,16 +33,7 @@ from eval.reports.report import (
     SideReport,
     finite,
 )
-from eval.scores import (
-    LEVEL,
-    REPLICATES,
-    SEED,
-    Interval,
-    ScoreTable,
-    bootstrap,
-    image_scores,
-    interval,
-)
+from eval.scores import HEADLINE, Scores, ScoreTable, divide, mean_of_present
 
 EXTREMES = 12
 """How many of the best and of the worst photos are listed."""
@@ -47,7 +46,7 @@ def make_report(
     real: SideCounts,
     *,
     mapping: ClassMapping,
-    protocol: Protocol,
+    protocol: ScoreProtocol,
     scorer: dict[str, Any],
     run: RunRow,
     real_row: RealRow,
@@ -191,9 +190,9 @@ def side_report(counts: SideCounts, replicates: ScoreTable, mapping: ClassMappin
         },
         class_accuracy=_named(mapping.names, confusion.class_accuracy),
         category_iou={name: finite(value) for name, value in categories.items()},
-        mean_category_iou=finite(mean_of_present(np.array(list(categories.values())))),
+        mean_category_iou=finite(float(mean_of_present(np.array(list(categories.values()))))),
         boundary_iou=_named(things, boundary),
-        mean_boundary_iou=finite(mean_of_present(boundary)),
+        mean_boundary_iou=finite(float(mean_of_present(boundary))),
         recall=recall_rows(counts, mapping),
         confusion=counts.confusion.tolist(),
         worst=ranked[:EXTREMES],

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.errors import EvalError
+from eval.scores import Scores, ScoreTable, score_table
 
 VOID = 255
 """In targets: pixels that no class is asked of. In predictions: none of the evaluated classes."""
 MOST_CLASSES = 254
 
 Counts = npt.NDArray[np.int64]
-Scores = npt.NDArray[np.float64]
 
 
 class ConfusionMatrix:
@@ -29,6 +29,13 @@ class ConfusionMatrix:
         num_classes: K.
         counts: int64 [K+1, K+1], rows targets, columns predictions, the last of each void; all
             zero if none are given.
+
+    Example:
+        >>> import numpy as np
+        >>> matrix = ConfusionMatrix(2)
+        >>> matrix.update(np.uint8([0, 0, 1, 255]), np.uint8([0, 1, 1, 1]))
+        >>> matrix.acc_valid, matrix.acc_void_as_error, matrix.mean_iou
+        (0.6666666666666666, 0.5, 0.5)
     """
 
     def __init__(self, num_classes: int, counts: Counts | None = None) -> None:
@@ -84,46 +91,44 @@ class ConfusionMatrix:
         return int(self.counts.sum())
 
     @property
+    def scores(self) -> ScoreTable:
+        """All scores of these pixels."""
+        return score_table(self.correct, self.targets, self.predicted, np.asarray(self.total))
+
+    @property
     def acc_valid(self) -> float:
         """Share of the pixels predicted right, void left out; 0..1, NaN if all are void."""
-        return _ratio(self.correct.sum(), self.targets.sum())
+        return float(self.scores.acc_valid)
 
     @property
     def acc_void_as_error(self) -> float:
-        """Share of all pixels predicted right, void counted as wrong; 0..1.
-
-        The published 82 to 84 % on Cityscapes are counted this way (see the paper's Table 1).
-        """
-        return _ratio(self.correct.sum(), self.total)
+        """Share of all pixels predicted right, void counted as wrong; 0..1."""
+        return float(self.scores.acc_void_as_error)
 
     @property
     def class_accuracy(self) -> Scores:
         """Share of each class's pixels predicted right, float64 [K]; NaN where there are none."""
-        return divide(self.correct, self.targets)
+        return self.scores.class_accuracy
 
     @property
     def mean_class_accuracy(self) -> float:
         """Mean of `class_accuracy` over the classes that the targets hold; 0..1."""
-        return mean_of_present(self.class_accuracy)
+        return float(self.scores.mean_class_accuracy)
 
     @property
     def iou(self) -> Scores:
         """Intersection over union per class, float64 [K]; NaN for absent classes."""
-        return divide(self.correct, self.targets + self.predicted - self.correct)
+        return self.scores.iou
 
     @property
     def mean_iou(self) -> float:
         """Mean of `iou` over the classes present; 0..1, NaN if there is none."""
-        return mean_of_present(self.iou)
+        return float(self.scores.mean_iou)
 
     @property
     def frequency_weighted_iou(self) -> float:
         """`iou` weighted by the classes' shares of the valid pixels; 0..1."""
-        targets = self.targets
-        if not targets.sum():
-            return float("nan")
-        present = targets > 0
-        return float((self.iou[present] * targets[present]).sum() / targets.sum())
+        return float(self.scores.frequency_weighted_iou)
 
     def category_iou(self, categories: Sequence[str]) -> dict[str, float]:
         """Intersection over union per category: classes of one category are taken for each other.
@@ -141,14 +146,8 @@ class ConfusionMatrix:
         return scores
 
     def headline(self) -> Mapping[str, float]:
-        """The scores that are one number each, by name."""
-        return {
-            "mean_iou": self.mean_iou,
-            "acc_valid": self.acc_valid,
-            "acc_void_as_error": self.acc_void_as_error,
-            "mean_class_accuracy": self.mean_class_accuracy,
-            "frequency_weighted_iou": self.frequency_weighted_iou,
-        }
+        """The scores that are one number each, by name (`eval.scores.HEADLINE`)."""
+        return {name: float(value) for name, value in self.scores.headline().items()}
 
 
 def count_pairs(
@@ -175,19 +174,6 @@ def count_pairs(
         kind, value = ("prediction", pair[1]) if pair[0] in rows else ("target", pair[0])
         raise EvalError(f"{kind} holds {value}, expected 0..{num_classes - 1} or {VOID}")
     return counts
-
-
-def divide(part: npt.NDArray[np.integer], whole: npt.NDArray[np.integer]) -> Scores:
-    """Elementwise quotient, float64; NaN where the whole is 0."""
-    result = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
-    np.divide(part, whole, out=result, where=whole != 0)
-    return result
-
-
-def mean_of_present(scores: Scores) -> float:
-    """Mean of the scores that are not NaN; NaN if all are."""
-    present = scores[~np.isnan(scores)]
-    return float(present.mean()) if len(present) else float("nan")
 
 
 def _ratio(part: float | np.integer, whole: float | np.integer) -> float:

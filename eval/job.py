@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
-from typing import Protocol as Interface
+from typing import Any, Protocol
 
 import apache_beam as beam
 import numpy as np
@@ -23,7 +22,7 @@ from eval.counts import CountsFolder, ImageCounts, Side, commit_counts, count_im
 from eval.errors import EvalError
 from eval.mapping import ClassMapping
 from eval.measures.boundaries import band_width
-from eval.protocol import Protocol, resize_map, scored_scene
+from eval.protocol import ScoreProtocol, resize_map, scored_scene
 from hdmodel.allocator import tune_allocator
 from hdmodel.atomic import write_atomically
 from hdmodel.errors import HdsynthError
@@ -45,7 +44,7 @@ IDENTITY = ("index", "scene", "status", "label_sha256", "instance_sha256", "phot
 """Columns of a manifest that tell the photos of a shard from others."""
 
 
-class PhotoScorer(Interface):
+class PhotoScorer(Protocol):
     """What the job asks of a scorer; `eval.scorer.Scorer` is one."""
 
     @property
@@ -101,7 +100,7 @@ class EvalSpec:
     """The scenes to score, in order."""
     block: int
     """Real photos per task."""
-    protocol: Protocol
+    protocol: ScoreProtocol
     mapping: ClassMapping
     open_scorer: OpenScorer
     device: str

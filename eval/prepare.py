@@ -3,7 +3,6 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from eval.counts import CountsFolder
 from eval.errors import EvalError
@@ -12,6 +11,7 @@ from eval.mapping import ClassMapping
 from eval.measures.faithful import FACTOR
 from eval.protocol import Preset, Size, choose_protocol
 from eval.reports.report import ExcludedRow, RealRow, RunRow
+from eval.scorers.loading import FeatureChoice
 from pipeline.config import RenderConfig
 from pipeline.devices import candidate_devices
 from pipeline.errors import OutputError
@@ -23,14 +23,7 @@ from pipeline.sources import DatasetConfig, Source, open_source
 from pipeline.sources.config import resolved_dataset
 from pipeline.taxonomy import Taxonomy
 
-if TYPE_CHECKING:
-    from eval.scorers.scorer import FeatureSource
-
 log = logging.getLogger("hdsynth.eval")
-
-FeatureChoice = str
-"""none, scorer, imagenet, or a file of Inception-v3 weights."""
-FEATURE_SOURCES = ("none", "scorer", "imagenet")
 
 BLOCK = 16
 """Real photos per task."""
@@ -67,24 +60,6 @@ class EvalConfig:
     """A pixel is unfaithful above so many times its class's mean loss on real photos."""
     features: FeatureChoice = "scorer"
     """Whose features to take for distances between the sets of photos, if any's."""
-
-
-def load_scorer(path: Path, device: str, *, dtype: str, features: FeatureChoice) -> PhotoScorer:
-    """Load a scorer; heavy imports wait until then.
-
-    Args:
-        path: Its folder or file.
-        device: A torch device.
-        dtype: Its arithmetic.
-        features: Whose features it gives.
-    """
-    from eval.scorers.scorer import load_scorer as load
-
-    given: FeatureSource = "imagenet" if features == "imagenet" else "scorer"
-    scorer = load(path, device=device, dtype=dtype, features=given)
-    if features not in FEATURE_SOURCES:
-        scorer.with_inception(Path(features))
-    return scorer
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Protocol:
+class ScoreProtocol:
     """All that decides a score besides the photos themselves."""
 
     preset: Preset
@@ -110,7 +110,7 @@ def choose_protocol(
     split: str,
     rendered: int,
     real: int,
-) -> Protocol:
+) -> ScoreProtocol:
     """The protocol of a preset for a run.
 
     Args:
@@ -137,7 +137,7 @@ def choose_protocol(
                 f"{rendered_size[0]}x{rendered_size[1]}; use --protocol as-rendered"
             )
         score_size = SPADE_SCORED
-    return Protocol(
+    return ScoreProtocol(
         preset=preset,
         rendered_size=rendered_size,
         score_size=score_size,
@@ -203,7 +203,7 @@ def resize_map(values: npt.NDArray[np.uint8], size: Size) -> npt.NDArray[np.uint
     return values[..., rows[:, None], columns[None, :]]
 
 
-def scored_scene(scene: Scene, protocol: Protocol, taxonomy: Taxonomy) -> Scene:
+def scored_scene(scene: Scene, protocol: ScoreProtocol, taxonomy: Taxonomy) -> Scene:
     """A scene as it is scored: maps at `score_size`, photo at `input_size`.
 
     Args:

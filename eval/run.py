@@ -17,7 +17,7 @@ from eval.errors import EvalError
 from eval.filter import check_filter, write_filter
 from eval.job import EvalSpec, OpenScorer, Task, build, load
 from eval.measures.variants import measure_diversity
-from eval.prepare import COUNTS, EvalConfig, PreparedEval, load_scorer, prepare
+from eval.prepare import COUNTS, EvalConfig, PreparedEval, prepare
 from eval.reports.gate import Gate, check_classes, check_gate
 from eval.reports.junit import write_junit
 from eval.reports.pages import write_pages
@@ -31,6 +31,7 @@ from eval.reports.report import (
     finite,
     read_report,
 )
+from eval.scorers.loading import load_scorer
 from pipeline.errors import RunError
 from pipeline.output.lock import locked
 from pipeline.progress import progress_bar, watching
@@ -133,7 +134,7 @@ def _with_distances(
     report: Report, spec: EvalSpec, rendered: SideCounts, real: SideCounts
 ) -> Report:
     """The report with how far the sets of photos are apart, and how different variants look."""
-    from eval.measures.features import FeatureMoments, frechet_distance, kernel_distance
+    from eval.measures.fid import FeatureMoments, frechet_distance, kernel_distance
 
     ours, theirs = rendered.features, real.features
     if spec.features is None or ours is None or theirs is None:

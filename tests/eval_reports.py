@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from eval.reports.report import HEADLINE, Report
+from eval.reports.report import Report
+from eval.scores import HEADLINE
 
 PROTOCOL = {
     "preset": "as-rendered", "rendered_size": [32, 64], "score_size": [32, 64],

@@ -1,29 +1,16 @@
-"""Distances of sets of features, and the ImageNet encoder, against other calculations."""
+"""The ImageNet encoder against other calculations."""
 
 import sys
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-import scipy.linalg
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from eval.errors import EvalError
-from eval.measures.features import (
-    FeatureMoments,
-    frechet_distance,
-    imagenet_extractor,
-    kernel_distance,
-)
+from eval.measures.features import imagenet_extractor
 from eval.scorers.encoder_weights import NAME, imagenet_state, load_imagenet, match_by_order
 from hdmodel.errors import CheckpointError
-
-
-def features(count: int, width: int, *, seed: int = 0) -> npt.NDArray[np.float64]:
-    random = np.random.default_rng(seed)
-    return random.normal(size=(count, width)) @ random.normal(size=(width, width)) + seed
 
 
 def gradient() -> npt.NDArray[np.uint8]:
@@ -31,73 +18,6 @@ def gradient() -> npt.NDArray[np.uint8]:
     rows, columns = np.mgrid[0:224, 0:224]
     ramps = [rows * 255 // 223, columns * 255 // 223, (rows + columns) * 255 // 446]
     return np.stack(ramps, -1).astype(np.uint8)
-
-
-def test_frechet_distance_is_that_of_the_matrix_root() -> None:
-    one, other = features(50, 6, seed=1), features(70, 6, seed=2)
-    a, b = np.cov(one.T), np.cov(other.T)
-    root = scipy.linalg.sqrtm(a @ b).real
-    wanted = ((one.mean(0) - other.mean(0)) ** 2).sum() + np.trace(a + b - 2 * root)
-    found = frechet_distance(FeatureMoments.of(one), FeatureMoments.of(other))
-    assert found == pytest.approx(wanted, rel=1e-9)
-
-
-def test_frechet_distance_of_a_shift_is_its_square() -> None:
-    one = features(40, 5)
-    moments = FeatureMoments.of(one)
-    assert frechet_distance(moments, FeatureMoments.of(one + 3)) == pytest.approx(9 * 5)
-    assert frechet_distance(moments, moments) == pytest.approx(0, abs=1e-9)
-
-
-def test_frechet_distance_needs_no_more_photos_than_features() -> None:
-    few = FeatureMoments.of(features(4, 12))
-    assert np.isfinite(frechet_distance(few, FeatureMoments.of(features(5, 12, seed=3))))
-
-
-@given(st.integers(1, 19), st.integers(0, 2**32 - 1))
-def test_moments_of_parts_are_those_of_the_whole(cut: int, seed: int) -> None:
-    whole = np.random.default_rng(seed).normal(size=(20, 3)) * 10
-    parts = FeatureMoments.of(whole[:cut]) + FeatureMoments.of(whole[cut:])
-    assert parts.count == 20
-    np.testing.assert_allclose(parts.mean, whole.mean(0), atol=1e-9)
-    np.testing.assert_allclose(parts.covariance, np.cov(whole.T), atol=1e-9)
-
-
-def test_kernel_distance_is_the_sum_over_all_pairs() -> None:
-    one, other = features(5, 4, seed=1), features(7, 4, seed=2)
-
-    def kernel(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> float:
-        return float((x @ y / 4 + 1) ** 3)
-
-    within = [
-        np.mean([kernel(x, y) for i, x in enumerate(side) for j, y in enumerate(side) if i != j])
-        for side in (one, other)
-    ]
-    between = np.mean([kernel(x, y) for x in one for y in other])
-    found = kernel_distance(one, other)
-    assert found.mean == pytest.approx(sum(within) - 2 * between, rel=1e-12)
-    assert (found.std, found.subsets, found.subset_size) == (0.0, 1, 5)
-
-
-def test_kernel_distance_over_subsets_is_around_zero_for_one_distribution() -> None:
-    one, other = np.random.default_rng(0).normal(size=(2, 300, 4))
-    near = kernel_distance(one, other, subsets=40, subset_size=100)
-    far = kernel_distance(one, other + 1, subsets=40, subset_size=100)
-    assert abs(near.mean) < 2 * near.std < far.mean
-    assert near == kernel_distance(one, other, subsets=40, subset_size=100)
-    assert near != kernel_distance(one, other, subsets=40, subset_size=100, seed=1)
-
-
-def test_one_photo_or_other_features_are_refused() -> None:
-    one, wide = FeatureMoments.of(features(1, 4)), FeatureMoments.of(features(9, 5))
-    with pytest.raises(EvalError, match="features of 1 photo, expected at least 2"):
-        frechet_distance(one, one)
-    with pytest.raises(EvalError, match="4 features against 5"):
-        frechet_distance(one, wide)
-    with pytest.raises(EvalError, match="expected at least 2"):
-        kernel_distance(features(1, 4), features(9, 4))
-    with pytest.raises(EvalError, match="4 features against 5"):
-        kernel_distance(features(9, 4), features(9, 5))
 
 
 def test_imagenet_weights_compute_what_another_port_of_them_computes() -> None:

@@ -12,7 +12,7 @@ from eval.errors import EvalError
 from eval.measures.features import imagenet_extractor
 from eval.measures.inception import inception_extractor, inception_name
 from eval.scorers.config import bundled_scorer
-from eval.scorers.scorer import load_scorer
+from eval.scorers.loading import load_scorer
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ from eval.errors import EvalError
 from eval.mapping import ClassMapping
 from eval.protocol import (
     PRESETS,
-    Protocol,
+    ScoreProtocol,
     choose_protocol,
     differences,
     resize_map,
@@ -22,7 +22,7 @@ from tests.scenes import street
 CITY = Taxonomy.load("cityscapes")
 
 
-def protocol(preset: str = "as-rendered", *, size: tuple[int, int] = (32, 64)) -> Protocol:
+def protocol(preset: str = "as-rendered", *, size: tuple[int, int] = (32, 64)) -> ScoreProtocol:
     assert preset in PRESETS
     return choose_protocol(
         preset,  # type: ignore[arg-type]
@@ -42,7 +42,7 @@ def protocol(preset: str = "as-rendered", *, size: tuple[int, int] = (32, 64)) -
 def test_every_field_changes_the_id() -> None:
     plain = protocol()
     seen = {plain.id}
-    for item in fields(Protocol):
+    for item in fields(ScoreProtocol):
         value = getattr(plain, item.name)
         if isinstance(value, int):
             other: object = value + 1
@@ -51,7 +51,7 @@ def test_every_field_changes_the_id() -> None:
         else:
             other = f"{value}x"
         seen.add(replace(plain, **{item.name: other}).id)
-    assert len(seen) == 1 + len(fields(Protocol))
+    assert len(seen) == 1 + len(fields(ScoreProtocol))
     assert protocol().id == plain.id
 
 

@@ -11,7 +11,7 @@ from eval.confusion import VOID
 from eval.counts import SideCounts, commit_counts, count_image, read_counts
 from eval.errors import EvalError
 from eval.mapping import ClassMapping
-from eval.protocol import Protocol
+from eval.protocol import ScoreProtocol
 from eval.reports import pages
 from eval.reports.pages import heat_map, html, markdown
 from eval.reports.pictures import Drawn
@@ -123,7 +123,7 @@ def test_ratios_of_means_are_over_the_classes_present_on_both_sides(tmp_path: Pa
     rendered = flat_side(tmp_path, "rendered", [(0, 0, 40), (0, VOID, 10), (13, 13, 8), (15, 0, 5)])
     real = flat_side(tmp_path, "real", [(0, 0, 50), (13, 13, 6), (13, VOID, 4), (11, 11, 9)])
     plain = make()
-    protocol = Protocol(
+    protocol = ScoreProtocol(
         **{
             key: tuple(value) if isinstance(value, list) else value
             for key, value in plain.protocol.items()

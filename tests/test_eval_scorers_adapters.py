@@ -16,7 +16,8 @@ import configs
 from eval.errors import EvalError
 from eval.scorers.adapters import load_adapter
 from eval.scorers.encoder_weights import PACKAGE
-from eval.scorers.scorer import Scorer, load_scorer
+from eval.scorers.loading import load_scorer
+from eval.scorers.scorer import Scorer
 from hdmodel.errors import CheckpointError, ConfigError
 from pipeline.taxonomy import Taxonomy
 

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from eval.errors import EvalError
 from eval.scorers.config import NetworkConfig, ScorerTraining, bundled_scorer, read_scorer_config
+from eval.scorers.loading import load_scorer
 from eval.scorers.network import build_network, padded, start_from
-from eval.scorers.scorer import load_scorer
 from hdmodel.errors import CheckpointError, ConfigError
 from hdmodel.training.config import TrainingSet
 from pipeline.taxonomy import Taxonomy

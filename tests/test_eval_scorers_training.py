@@ -11,8 +11,8 @@ import yaml
 from click.testing import CliRunner
 
 from eval.scorers.config import ScorerConfig, ScorerTraining
+from eval.scorers.loading import load_scorer
 from eval.scorers.network import build_network
-from eval.scorers.scorer import load_scorer
 from eval.scorers.training import (
     TrainIdSamples,
     class_names,

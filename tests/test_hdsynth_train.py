@@ -27,13 +27,18 @@ from pipeline.sample_world import draw_scene, write_dataset
 from pipeline.sample_world.scene import VAL_START
 from pipeline.taxonomy import Taxonomy
 from pipeline.training.job import TrainJob, is_training, read_train_job
-from pipeline.training.scenes import DatasetScenes, open_training_scenes
+from pipeline.training.scenes import DatasetScenes, WorldScenes, open_training_scenes
 
 
 def job(**dataset: object) -> TrainJob:
     plain = yaml.safe_load(configs.find("models", "tiny").read_text())
     plain["dataset"] = {"size": [64, 128], **dataset}
     return TrainJob.parse(plain, origin="test")
+
+
+def opened(**dataset: object) -> WorldScenes | DatasetScenes:
+    training = job(**dataset)
+    return open_training_scenes(training.dataset, validation=training.validation)
 
 
 def train(*arguments: object) -> str:
@@ -65,7 +70,7 @@ def test_a_shipped_model_trains_on_the_sample_world(tmp_path: Path) -> None:
 
 
 def test_world_scenes_are_those_of_two_cities() -> None:
-    sets = open_training_scenes(job(format="sample-world", scenes=3, world_seed=5))
+    sets = opened(format="sample-world", scenes=3, world_seed=5)
     for scenes, first in ((sets.training((64, 128)), 0), (sets.validation((64, 128)), VAL_START)):
         drawn = draw_scene(5, first + 1, height=64, width=128)
         label, instance, photo = scenes[1]
@@ -89,13 +94,13 @@ def test_a_dataset_trains_at_the_size_asked_for(tmp_path: Path, world: Path) -> 
 
 def test_validation_scenes_are_kept_from_training(world: Path) -> None:
     keys = {"root": str(world), "format": "cityscapes", "split": "train"}
-    sets = open_training_scenes(job(**keys))
+    sets = opened(**keys)
     assert isinstance(sets, DatasetScenes)
     training, held_out = sets.training((64, 128)), sets.validation((64, 128))
     assert (len(training), len(held_out)) == (3, 2)
     photos = [photo.tobytes() for scenes in (training, held_out) for _, _, photo in (scenes[0],)]
     assert photos[0] != photos[1]
-    split = open_training_scenes(job(**keys, validation_split="val"))
+    split = opened(**keys, validation_split="val")
     assert (len(split.training((64, 128))), len(split.validation((64, 128)))) == (5, 2)
     drawn = draw_scene(0, VAL_START, height=64, width=128)
     assert np.array_equal(split.validation((64, 128))[0][2], drawn.photo)
@@ -103,8 +108,8 @@ def test_validation_scenes_are_kept_from_training(world: Path) -> None:
 
 def test_instances_may_be_components(world: Path) -> None:
     keys = {"root": str(world), "format": "cityscapes", "split": "train"}
-    found = open_training_scenes(job(**keys, instances="components")).training((64, 128))
-    none = open_training_scenes(job(**keys, instances="none")).training((64, 128))
+    found = opened(**keys, instances="components").training((64, 128))
+    none = opened(**keys, instances="none").training((64, 128))
     assert any((found[index][1] >= 1000).any() for index in range(3))
     assert not any((none[index][1] >= 1000).any() for index in range(3))
 
@@ -117,9 +122,9 @@ def test_what_does_not_go_together_is_named(tmp_path: Path, world: Path) -> None
     with pytest.raises(ConfigError, match="did you mean 'cityscapes'"):
         job(format="cityscape", root=str(tmp_path))
     with pytest.raises(DatasetError, match="no-such-folder"):
-        open_training_scenes(job(format="camvid", root=str(tmp_path / "no-such-folder")))
+        opened(format="camvid", root=str(tmp_path / "no-such-folder"))
     with pytest.raises(TaxonomyError, match="needs a taxonomy"):
-        open_training_scenes(job(format="folders", root=str(world)))
+        opened(format="folders", root=str(world))
 
 
 def test_a_dataset_without_photos_cannot_be_trained_on(tmp_path: Path, world: Path) -> None:

@@ -127,7 +127,8 @@ def test_shipped_yaml_loads_under_its_name(path: Path) -> None:
     elif kind == "jobs":
         importlib.import_module("pipeline.config").RenderConfig.load(path, options={})
     elif kind == "scorers":
-        importlib.import_module("eval.scorers.job").read_scorer_job(path)
+        job = importlib.import_module("eval.scorers.job").ScorerJob
+        job.parse(importlib.import_module("hdmodel.settings").read_yaml(path), origin=str(path))
     elif path.name == "scorer.yaml":
         importlib.import_module("eval.scorers.config").read_scorer_config(path.parent)
     else:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eval.errors import EvalError
-from eval.reports.report import HEADLINE, Report, check_comparable, read_report
+from eval.reports.report import Report, check_comparable, read_report
+from eval.scores import HEADLINE
 
 Table = list[list[str]]
 """Cells; the first row and the first column are heads."""

@@ -13,7 +13,8 @@ from jinja2 import Environment, FileSystemLoader
 from eval.job import EvalSpec
 from eval.reports.gate import ratio
 from eval.reports.pictures import Drawn, draw_extremes
-from eval.reports.report import HEADLINE, RecallRow, Report, Score
+from eval.reports.report import RecallRow, Report, Score
+from eval.scores import HEADLINE
 from hdmodel.atomic import write_atomically
 
 log = logging.getLogger("hdsynth.eval")

@@ -10,8 +10,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from eval.errors import EvalError
-from eval.protocol import Protocol, differences
-from eval.scores import Interval
+from eval.measures.intervals import Interval
+from eval.protocol import ScoreProtocol, differences
+from eval.scores import HEADLINE
 from hdmodel.atomic import write_atomically
 from hdmodel.errors import ConfigError
 from hdmodel.settings import Settings
@@ -20,15 +21,6 @@ SCHEMA_VERSION = 1
 REPORT = "report.json"
 SIZES = ("rendered_size", "score_size", "input_size")
 """The keys of a protocol that are H, W."""
-
-HEADLINE = {
-    "mean_iou": "mean IoU",
-    "acc_valid": "pixel accuracy, void ignored",
-    "acc_void_as_error": "pixel accuracy, void as error",
-    "mean_class_accuracy": "mean class accuracy",
-    "frequency_weighted_iou": "frequency-weighted IoU",
-}
-"""The scores that are one number, and their names for people."""
 
 
 class Score(Settings):
@@ -219,7 +211,7 @@ class Report(Settings):
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
         """Check what the types of the fields leave open: the keys of mappings."""
-        _check_keys("protocol", self.protocol, [field.name for field in fields(Protocol)])
+        _check_keys("protocol", self.protocol, [field.name for field in fields(ScoreProtocol)])
         for key in SIZES:
             size = self.protocol[key]
             if not (

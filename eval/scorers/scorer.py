@@ -3,13 +3,11 @@
 Shape legend: B batch, H x W pixels, K channels of the network, F features.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,23 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from eval.errors import EvalError
-from eval.measures.features import IMAGENET, FeatureExtractor, imagenet_extractor
+from eval.measures.features import IMAGENET, FeatureExtractor
 from eval.measures.inception import inception_extractor, inception_name
-from eval.scorers.config import WEIGHTS_FILE, NetworkConfig, Normalisation, read_scorer_config
+from eval.scorers.config import Normalisation
 from eval.scorers.encoder_weights import PACKAGE
-from eval.scorers.network import build_network, load_weights, normalised, padded
-from hdmodel.allocator import tune_allocator
-from hdmodel.errors import CheckpointError
-from hdmodel.layers import place
+from eval.scorers.network import normalised, padded
 from pipeline.taxonomy import IGNORED_TRAIN_ID, Taxonomy
 
 Photos = npt.NDArray[np.uint8]
 """RGB, uint8 [B, H, W, 3]."""
 TrainIds = npt.NDArray[np.uint8]
 """uint8 [B, H, W]; 255 is ignored, or of no class."""
-FeatureSource = Literal["scorer", "imagenet"]
 
-DTYPES = ("float32", "bfloat16", "float16")
 _PIXELS_PER_PASS = 1 << 22
 """On a GPU; on a CPU photos go one by one, so that no result depends on the batch."""
 
@@ -295,89 +288,3 @@ class NetworkSegmenter:
 def arithmetic(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """What makes a network with float32 weights compute in a dtype."""
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
-
-
-def load_scorer(
-    path: Path, *, device: str, dtype: str = "float32", features: FeatureSource = "scorer"
-) -> Scorer:
-    """Load a scorer, ready to predict.
-
-    Args:
-        path: A folder of `hdsynth train-scorer`, or a TorchScript (.pt, .ts, .torchscript) or
-            ONNX file with a mapping of its classes beside it (docs/scorers.md).
-        device: Where to compute, such as cpu or cuda:0.
-        dtype: Of the arithmetic: float32, bfloat16 or float16. Adapted models compute in their own.
-        features: Whose features to take: those of the scorer's encoder, or of the ImageNet
-            encoder. Adapted models have none of their own and always take the latter.
-
-    Raises:
-        CheckpointError: It is no scorer, or damaged, or its weights are not finite.
-        EvalError: It cannot be used as asked.
-        ConfigError: Its mapping is malformed.
-    """
-    tune_allocator()
-    if dtype not in DTYPES:
-        raise EvalError(f"scorer dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
-    where = torch.device(device)
-    if path.is_file():
-        from eval.scorers.adapters import load_adapter
-
-        return load_adapter(path, device=where)
-    return _load_folder(path, where, dtype=dtype, features=features)
-
-
-def _load_folder(
-    path: Path, device: torch.device, *, dtype: str, features: FeatureSource
-) -> Scorer:
-    config = read_scorer_config(path)
-    file = path / WEIGHTS_FILE
-    if not file.is_file():
-        raise CheckpointError(f"{file}: no such file, expected the scorer's weights")
-    if hashlib.sha256(file.read_bytes()).hexdigest() != config.sha256:
-        raise CheckpointError(
-            f"{file}: not the weights that scorer.yaml names (SHA-256 differs); copy both again"
-        )
-    network = build_network(config.network, num_classes=config.num_classes)
-    load_weights(network, file)
-    place(network.eval().requires_grad_(False), device, torch.channels_last)
-    digest = scorer_digest(config.network, config.normalisation, config.taxonomy, config.sha256)
-    number_type = getattr(torch, dtype)
-    if features == "imagenet":
-        name = IMAGENET
-        extractor = partial(imagenet_extractor, device, dtype=number_type)
-    else:
-        assert isinstance(network.encoder, nn.Module)
-        name = f"{config.network.encoder.removeprefix('tu-')} of scorer {digest[:12]}"
-        extractor = partial(
-            FeatureExtractor,
-            network.encoder,
-            normalisation=config.normalisation,
-            dtype=number_type,
-        )
-    return Scorer(
-        NetworkSegmenter(network, config.normalisation, number_type),
-        taxonomy=config.taxonomy,
-        channels=range(config.num_classes),
-        size=config.size,
-        sha256=digest,
-        about={
-            "kind": "hdsynth",
-            "path": str(path),
-            "network": config.network.to_plain(),
-            "normalisation": config.normalisation.to_plain(),
-            "dtype": dtype,
-            "device": device.type,
-            "scores": config.scores,
-        },
-        features=extractor,
-        features_name=name,
-        device=device,
-    )
-
-
-def scorer_digest(
-    network: NetworkConfig, normalisation: Normalisation, taxonomy: Taxonomy, weights: str
-) -> str:
-    """A hash of what decides predictions: network, normalisation, classes and weights."""
-    content = [network.to_plain(), normalisation.to_plain(), taxonomy.fingerprint, weights]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -288,7 +288,7 @@ def print_comparison(paths: tuple[str, ...], table: str) -> None:
 def show(report: "Report", folder: Path) -> None:
     """Print the scores for people."""
     from eval.reports.pages import number, percent
-    from eval.reports.report import HEADLINE
+    from eval.scores import HEADLINE
 
     width = max(len(words) for words in HEADLINE.values())
     click.echo(f"{'':{width}}  rendered    oracle     ratio")

@@ -121,7 +121,7 @@ def run_training(job: "TrainJob", *, out: Path, device: str = "auto") -> Path:
     from pipeline.output.lock import locked
     from pipeline.training.scenes import open_training_scenes
 
-    scenes = open_training_scenes(job)
+    scenes = open_training_scenes(job.dataset, validation=job.validation)
     # Threads that wait by spinning make every step several times slower when anything else runs.
     # Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

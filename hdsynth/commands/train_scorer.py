@@ -95,11 +95,11 @@ def run_training(job: "ScorerJob", *, out: Path, device: str = "auto") -> Mappin
     Raises:
         HdsynthError: Something the configuration names cannot be used.
     """
-    from eval.scorers.job import open_scorer_scenes
     from hdsynth.training_progress import training_bar
     from pipeline.output.lock import locked
+    from pipeline.training.scenes import open_training_scenes
 
-    scenes = open_scorer_scenes(job)
+    scenes = open_training_scenes(job.dataset, validation=job.validation)
     # Threads that wait by spinning make every step several times slower when anything else runs.
     # Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -83,7 +83,7 @@ def plan_training(job: TrainJob) -> TrainingPlan:
     from hdmodel.training.loop import check_training
     from hdmodel.training.memory import training_bytes
 
-    sets = open_training_scenes(job)
+    sets = open_training_scenes(job.dataset, validation=job.validation)
     generator = job.generator.model_copy(update={"num_classes": sets.taxonomy.num_classes})
     job = job.model_copy(update={"generator": generator})
     planned = check_training(job, sets, processes=Processes())

@@ -11,7 +11,7 @@ from pipeline.fit import FitMode, fit
 from pipeline.scene import Scene
 from pipeline.sources import SceneRef, Source, open_source
 from pipeline.taxonomy import Taxonomy
-from pipeline.training.job import TrainingDataset, TrainJob, WorldScenesConfig
+from pipeline.training.job import TrainingDataset, TrainingScenesConfig, WorldScenesConfig
 
 if TYPE_CHECKING:
     from hdmodel.training.batches import Sample, Samples
@@ -152,14 +152,20 @@ def _with_photos(source: Source, split: str | None) -> list[SceneRef]:
     return refs
 
 
-def open_training_scenes(job: TrainJob) -> WorldScenes | DatasetScenes:
-    """The scenes that a training asks for.
+def open_training_scenes(
+    dataset: TrainingScenesConfig, *, validation: int
+) -> WorldScenes | DatasetScenes:
+    """Open the scenes that a training asks for, of a generator or a scorer.
+
+    Args:
+        dataset: Which scenes.
+        validation: How many to measure on.
 
     Raises:
         DatasetError: The dataset cannot be used.
         ConfigError: Keys do not go together.
         TaxonomyError: There is no such taxonomy, or the data have another one.
     """
-    if isinstance(job.dataset, WorldScenesConfig):
-        return WorldScenes(job.dataset, validation=job.validation)
-    return DatasetScenes(job.dataset, validation=job.validation)
+    if isinstance(dataset, WorldScenesConfig):
+        return WorldScenes(dataset, validation=validation)
+    return DatasetScenes(dataset, validation=validation)
