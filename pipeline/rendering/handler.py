@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from hdmodel.allocator import tune_allocator
 from hdmodel.checkpoint import load_generator
 from hdmodel.conditioning import condition
+from hdmodel.photos import to_uint8
 from pipeline.devices import Lease, candidate_devices, lease_device
 from pipeline.errors import DatasetError
 from pipeline.fit import photos_per_batch
@@ -278,5 +279,4 @@ def render_maps(
         photo_BCHW: Tensor = model.network(conditioning_BCHW)
         if not bool(photo_BCHW.isfinite().all()):
             raise ValueError("the generator's output is not finite")
-        photo_BCHW = photo_BCHW.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-        return photo_BCHW.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return to_uint8(photo_BCHW).permute(0, 2, 3, 1).contiguous().cpu().numpy()

@@ -24,6 +24,7 @@ from hdmodel.checkpoint import (
 )
 from hdmodel.encoder import FeatureEncoder, average_over_objects
 from hdmodel.errors import CheckpointError, ConfigError
+from hdmodel.photos import from_uint8
 from hdmodel.styles import StyleBank, cluster_styles
 from pipeline.checkpoints import choose_checkpoint
 from pipeline.errors import DatasetError
@@ -234,7 +235,7 @@ def _encode(encoder: FeatureEncoder, scenes: Sequence[Scene], taxonomy: Taxonomy
     photo_BHWC = torch.from_numpy(np.stack([s.photo for s in scenes if s.photo is not None]))
     object_BHW = torch.from_numpy(np.stack(objects)).to(device)
     with torch.inference_mode():
-        photo_BCHW = photo_BHWC.to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        photo_BCHW = from_uint8(photo_BHWC.to(device).permute(0, 3, 1, 2))
         pixels_BFHW = encoder.encode_pixels(photo_BCHW)
         means_BFHW = average_over_objects(pixels_BFHW, object_BHW, count=count)
         # Constant over each object: any of its pixels will do.

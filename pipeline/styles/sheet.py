@@ -17,6 +17,7 @@ from hdmodel.atomic import write_atomically
 from hdmodel.checkpoint import load_generator
 from hdmodel.conditioning import condition
 from hdmodel.generator import Generator
+from hdmodel.photos import to_uint8
 from hdmodel.styles import StyleBank, load_styles
 from pipeline.checkpoints import choose_checkpoint
 from pipeline.errors import DatasetError
@@ -168,8 +169,7 @@ def _render(
             features=paint(instance_BHW, [StyleTable(keys, vectors)]),
         )
         photo_CHW = generator(conditioning_BCHW)[0]
-        scaled_HWC = ((photo_CHW.float().clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0)
-    photo: Photo = scaled_HWC.to(torch.uint8).cpu().numpy()
+    photo: Photo = to_uint8(photo_CHW).permute(1, 2, 0).cpu().numpy()
     return photo
 
 

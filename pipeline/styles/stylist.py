@@ -18,6 +18,7 @@ from torch import Tensor
 from hdmodel.checkpoint import ENCODER_FILE, load_encoder, read_checkpoint_config
 from hdmodel.encoder import FeatureEncoder
 from hdmodel.errors import CheckpointError
+from hdmodel.photos import from_uint8
 from pipeline.errors import DatasetError
 from pipeline.output.manifest import Record
 from pipeline.rng import sample_generator
@@ -193,7 +194,7 @@ class Stylist:
         photo_HWC = torch.tensor(scene.photo, device=self._device)
         instance_HW = torch.tensor(scene.instance, device=self._device)
         with torch.inference_mode():
-            photo_CHW = photo_HWC.permute(2, 0, 1).float() / 127.5 - 1
+            photo_CHW = from_uint8(photo_HWC.permute(2, 0, 1))
             features_FHW = self._encoder(photo_CHW[None], instance_HW[None])[0]
             # Constant over each object: any of its pixels will do.
             vectors_FK = features_FHW.flatten(1)[:, torch.tensor(first, device=self._device)]
