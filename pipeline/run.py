@@ -24,9 +24,10 @@ from pipeline.planning.plan import Plan, count_shards, write_plan
 from pipeline.planning.quotas import quota_lines, write_reports
 from pipeline.prepare import PreparedJob, collect_scenes, make_plan, prepare
 from pipeline.progress import progress_bar, watching
+from pipeline.rendering.generator import GeneratorSpec
 from pipeline.rendering.job import JobSpec, build
 from pipeline.rendering.runner import Engine
-from pipeline.sources.reading import SceneReader
+from pipeline.sources.reading import photo_reader
 
 log = logging.getLogger("hdsynth.render")
 
@@ -162,28 +163,19 @@ def _finish(job: PreparedJob, *, retry_failed: bool, engine: Engine) -> RunSumma
 
 def job_spec(job: PreparedJob) -> JobSpec:
     """What the workers are told."""
-    config = job.config
+    config, photos, donor_photos = job.config, None, None
+    if job.style is not None and job.style.reads_photos:
+        photos = photo_reader(job.source, job.taxonomy, size=config.size, mode=config.fit)
+        if job.bank is not None:
+            donor_photos = donor_photo_reader(job.bank)
     return JobSpec(
-        out=OutputFolder(job.config.output.path),
+        out=OutputFolder(config.output.path),
         source=job.source,
         taxonomy=job.taxonomy,
         size=config.size,
         fit=config.fit,
-        checkpoint=job.checkpoint,
-        device=config.generator.device,
-        dtype=config.generator.dtype,
-        batch_pixels=config.generator.batch_pixels,
-        style=job.style,
-        donor_photos=_donor_photos(job),
-        accelerator=config.generator.accelerator,
+        generator=GeneratorSpec(job.checkpoint, config.generator, job.style, photos, donor_photos),
     )
-
-
-def _donor_photos(job: PreparedJob) -> SceneReader | None:
-    """Reads the photos of donors that come from another dataset, if looks are taken from them."""
-    if job.bank is None or job.style is None or not job.style.reads_photos:
-        return None
-    return donor_photo_reader(job.bank)
 
 
 def versions() -> dict[str, str]:

@@ -24,7 +24,7 @@ from pipeline.errors import DatasetError
 from pipeline.pictures import draw_map
 from pipeline.progress import progress_bar
 from pipeline.scene import INSTANCES_PER_CLASS, Photo, Scene
-from pipeline.styles.stylist import StyleTable, paint
+from pipeline.styles.stylist import StyleTable, feature_channels
 from pipeline.taxonomy import Taxonomy
 
 MOST_ROWS = 8
@@ -166,7 +166,7 @@ def _render(
             label_BHW,
             instance_BHW if config.instance_edges else None,
             num_classes=config.num_classes,
-            features=paint(instance_BHW, [StyleTable(keys, vectors)]),
+            features=feature_channels(instance_BHW, [StyleTable(keys, vectors)]),
         )
         photo_CHW = generator(conditioning_BCHW)[0]
     photo: Photo = to_uint8(photo_CHW).permute(1, 2, 0).cpu().numpy()
