@@ -10,8 +10,9 @@ from pipeline.config import RenderConfig
 from pipeline.devices import candidate_devices
 from pipeline.editing.program import Paste, Replace
 from pipeline.fit import photos_per_batch
+from pipeline.indexing.index import index_scenes
 from pipeline.planning.quotas import QuotaReport, quota_lines
-from pipeline.prepare import PreparedJob, index_scenes, make_plan, prepare
+from pipeline.prepare import PreparedJob, plan_job, prepare
 from pipeline.scene import INSTANCES_PER_CLASS
 from pipeline.sources.reading import CACHE_BYTES
 
@@ -112,8 +113,8 @@ def forecast(config: RenderConfig) -> Forecast:
     if job.out.exists():
         job.out.check_same_job(job.identity)
         state = f"resumes, {len(job.out.committed())} shards are committed"
-    records = index_scenes(job)
-    plan = make_plan(job, records)
+    records = index_scenes(job.source, job.used_scenes, size=config.size, mode=config.fit)
+    plan = plan_job(job, records)
     edits: Counter[str] = Counter()
     pasted: Counter[str] = Counter()
     unedited = 0
