@@ -1,6 +1,7 @@
-"""Looks of objects in a render: chosen, recorded, and the same for every worker and shard."""
+"""Styles of objects in a render: chosen, recorded, and the same for every worker and shard."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from functools import lru_cache
@@ -482,7 +483,7 @@ def test_forecasts_and_previews_say_the_style(
     style = {"mode": "source", "fixed": {"car": 1}}
     told = forecast(job(world, checkpoint, tmp_path / "out", style=style))
     assert told.style == style
-    assert "looks      source: " in told.text()
+    assert "style      source: " in told.text()
     assert "always mode car 1" in told.text()
     size = {"size": [512, 1024], "generator": {"batch_pixels": 1}}
     memory = {
@@ -491,12 +492,11 @@ def test_forecasts_and_previews_say_the_style(
     }
     assert memory["source"] > memory["mean"]
     plain = write_checkpoint(tmp_path / "plain")
-    assert "looks" not in forecast(job(world, plain, tmp_path / "out")).text()
+    assert "\nstyle " not in forecast(job(world, plain, tmp_path / "out")).text()
 
     page = write_preview(run("{mode: mean, fixed: {car: 1}}"), tmp_path / "page", samples=1)
     text = page.read_text(encoding="utf-8")
-    assert "looks" in text
-    assert "mean, car 1" in text
+    assert "<dt>style</dt><dd>mean, car 1</dd>" in re.sub(r"\s*\n\s*", "", text)
 
 
 def test_the_command_takes_a_style(world: Path, checkpoint: Path, tmp_path: Path) -> None:

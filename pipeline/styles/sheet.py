@@ -56,7 +56,7 @@ def write_style_sheet(
 ) -> Path:
     """Render a scene in every mode of its main classes and write the picture as PNG.
 
-    In each row only the look of one class changes; all others have their most frequent mode.
+    In each row only the style of one class changes; all others have their most frequent mode.
     Things are shown enlarged, around the largest one of the scene.
 
     Args:
@@ -216,7 +216,7 @@ def draw_sheet(rows: list[Row], *, heads: list[tuple[str, Photo]], title: str) -
     sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, MARGIN), title, INK, _font(TITLE_SIZE))
-    hint = "In each row one class changes its look; all others have mode 0. Share of objects."
+    hint = "In each row one class changes its style; all others have mode 0. Share of objects."
     pen.text((MARGIN, MARGIN + TITLE_SIZE + 8), hint, PALE, _font(CAPTION_SIZE))
     lines = [Row("", "", [p for _, p in heads], [caption for caption, _ in heads]), *rows]
     for number, row in enumerate(lines):
