@@ -1,7 +1,7 @@
-"""The style bank of a checkpoint: the looks its classes come in (paper, section 3.4).
+"""The style bank of a checkpoint: the styles its classes come in (paper, section 3.4).
 
 After training, the features of all objects are clustered class by class; every cluster centre is a
-mode, a look that can be asked for. Shape legend: N objects, F feature channels, M modes of all
+mode, a style that can be asked for. Shape legend: N objects, F feature channels, M modes of all
 classes, K modes of one class.
 """
 
@@ -49,7 +49,7 @@ class ClassUse:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StyleBank:
-    """The modes and the mean look of every class."""
+    """The modes and the mean style of every class."""
 
     num_classes: int
     features: int
@@ -81,7 +81,7 @@ class StyleBank:
         return self.counts[self._rows(class_id)]
 
     def mean(self, class_id: int) -> Vector:
-        """The mean look of a class [F]."""
+        """The mean style of a class [F]."""
         mean: Vector = self.means[class_id]
         return mean
 
@@ -93,7 +93,7 @@ class StyleBank:
 
     @property
     def sha256(self) -> str:
-        """A hash of what decides how objects look: modes, counts, means and encoder."""
+        """A hash of what decides the styles of objects: modes, counts, means and encoder."""
         digest = hashlib.sha256(self.encoder_sha256.encode())
         for name, array in _arrays(self).items():
             digest.update(f"{name}{array.shape}".encode())
@@ -123,7 +123,7 @@ def cluster_styles(
     class_names: Sequence[str] | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> StyleBank:
-    """Cluster the looks of objects, class by class, with K-means.
+    """Cluster the features of objects, class by class, with K-means.
 
     Objects smaller than `min_area`, and crowds, are left out where their class has others. A class
     of n remaining objects gets min(modes, max(1, n // min_per_mode)) modes, or fewer if fewer of
@@ -150,62 +150,33 @@ def cluster_styles(
     """
     if not len(features):
         raise InputError("no objects to cluster, expected at least one")
-    looks = np.asarray(features, np.float64)
-    if not np.isfinite(looks).all():
+    rows = np.asarray(features, np.float64)
+    if not np.isfinite(rows).all():
         raise InputError("the encoder's features are not finite")
     small = np.asarray(pixels) < min_area
-    weak = small if crowds is None else small | crowds
+    used = _which_count(class_ids, small if crowds is None else small | crowds)
+    own: dict[int, _ClassStyles] = {}
+    for class_id in np.unique(class_ids).tolist():
+        chosen = rows[used & (class_ids == class_id)]
+        most = min(modes, max(1, len(chosen) // min_per_mode))
+        own[class_id] = _cluster(chosen, most, seed)
     names = class_names or [f"class {class_id}" for class_id in range(num_classes)]
-    centers: dict[int, npt.NDArray[np.float64]] = {}
-    counts: dict[int, npt.NDArray[np.int64]] = {}
-    means: dict[int, npt.NDArray[np.float64]] = {}
-    uses: list[ClassUse] = []
-    used = np.zeros(len(looks), np.bool_)
-    for class_id in range(num_classes):
-        members = class_ids == class_id
-        chosen = members & ~weak
-        if not chosen.any():
-            chosen = members
-        used |= chosen
-        uses.append(
-            ClassUse(
-                objects=int(members.sum()),
-                used_objects=int(chosen.sum()),
-                pixels=int(pixels[members].sum()),
-                used_pixels=int(pixels[chosen].sum()),
-            )
-        )
-        if chosen.any():
-            own = looks[chosen]
-            means[class_id] = own.mean(axis=0)
-            most = min(modes, max(1, len(own) // min_per_mode))
-            centers[class_id], counts[class_id] = _cluster(own, most, seed)
-    fallback: list[str | None] = [None] * num_classes
-    present = sorted(means)
-    for class_id in range(num_classes):
-        if class_id in counts:
-            continue
-        category = categories[class_id]
-        kin = [other for other in present if category and categories[other] == category]
-        if kin:
-            nearest = min(kin, key=lambda other: abs(other - class_id))
-            mean = means[nearest]
-            fallback[class_id] = f"mean of {names[nearest]}, category {category}"
-        else:
-            mean = looks[used].mean(axis=0)
-            fallback[class_id] = "mean of all classes"
-        means[class_id] = mean
-        centers[class_id], counts[class_id] = mean[None], np.zeros(1, np.int64)
-    order = range(num_classes)
+    overall = rows[used].mean(axis=0)
+    styles = [
+        own.get(class_id) or _borrow(class_id, own, categories, names, overall)
+        for class_id in range(num_classes)
+    ]
     return StyleBank(
         num_classes=num_classes,
-        features=looks.shape[1],
-        centers=np.concatenate([centers[c] for c in order]).astype(np.float32),
-        class_ids=np.repeat(np.arange(num_classes), [len(counts[c]) for c in order]),
-        counts=np.concatenate([counts[c] for c in order]),
-        means=np.stack([means[c] for c in order]).astype(np.float32),
-        fallback=tuple(fallback),
-        uses=tuple(uses),
+        features=rows.shape[1],
+        centers=np.concatenate([style.centers for style in styles]).astype(np.float32),
+        class_ids=np.repeat(np.arange(num_classes), [len(style.counts) for style in styles]),
+        counts=np.concatenate([style.counts for style in styles]),
+        means=np.stack([style.mean for style in styles]).astype(np.float32),
+        fallback=tuple(style.fallback for style in styles),
+        uses=tuple(
+            _use(class_ids == class_id, used, pixels=pixels) for class_id in range(num_classes)
+        ),
         seed=seed,
         encoder_sha256=encoder_sha256,
         provenance={
@@ -217,21 +188,73 @@ def cluster_styles(
     )
 
 
-def _cluster(
-    looks: npt.NDArray[np.float64], most: int, seed: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Centres [K, F] and counts [K] of at most `most` clusters, the largest first."""
-    most = min(most, len(np.unique(looks, axis=0)))
-    members = np.zeros(len(looks), np.int64)
+@dataclass(frozen=True, slots=True, eq=False)
+class _ClassStyles:
+    """The modes of one class, the largest first, and its mean."""
+
+    centers: npt.NDArray[np.float64]
+    """[K, F]."""
+    counts: npt.NDArray[np.int64]
+    """[K]."""
+    mean: npt.NDArray[np.float64]
+    """[F]."""
+    fallback: str | None = None
+    """Whose mean it is, if the class has no objects."""
+
+
+def _which_count(
+    class_ids: npt.NDArray[np.integer], weak: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Which objects are clustered [N]: weak ones only where their class has no others."""
+    return ~weak | ~np.isin(class_ids, class_ids[~weak])
+
+
+def _use(
+    members: npt.NDArray[np.bool_],
+    used: npt.NDArray[np.bool_],
+    *,
+    pixels: npt.NDArray[np.integer],
+) -> ClassUse:
+    chosen = members & used
+    return ClassUse(
+        objects=int(members.sum()),
+        used_objects=int(chosen.sum()),
+        pixels=int(pixels[members].sum()),
+        used_pixels=int(pixels[chosen].sum()),
+    )
+
+
+def _cluster(rows: npt.NDArray[np.float64], most: int, seed: int) -> _ClassStyles:
+    """Cluster the features of one class, [n, F], into at most `most` modes."""
+    most = min(most, len(np.unique(rows, axis=0)))
+    members = np.zeros(len(rows), np.int64)
     if most > 1:
         from sklearn.cluster import KMeans
 
-        members = KMeans(most, n_init=_RESTARTS, random_state=seed % 2**32).fit(looks).labels_
+        members = KMeans(most, n_init=_RESTARTS, random_state=seed % 2**32).fit(rows).labels_
     numbers, members, counts = np.unique(members, return_inverse=True, return_counts=True)
-    centers = np.stack([looks[members == n].mean(axis=0) for n in range(len(numbers))])
+    centers = np.stack([rows[members == n].mean(axis=0) for n in range(len(numbers))])
     # Equal counts are sorted by their centres, so that the order means something.
     order = np.lexsort((*centers.T[::-1], -counts))
-    return centers[order], counts[order].astype(np.int64)
+    return _ClassStyles(centers[order], counts[order].astype(np.int64), rows.mean(axis=0))
+
+
+def _borrow(
+    class_id: int,
+    own: Mapping[int, _ClassStyles],
+    categories: Sequence[str],
+    names: Sequence[str],
+    overall: npt.NDArray[np.float64],
+) -> _ClassStyles:
+    """The styles of a class without objects: the mean of its nearest kin, or of all objects."""
+    category = categories[class_id]
+    kin = [other for other in own if category and categories[other] == category]
+    if kin:
+        nearest = min(kin, key=lambda other: abs(other - class_id))
+        mean, fallback = own[nearest].mean, f"mean of {names[nearest]}, category {category}"
+    else:
+        mean, fallback = overall, "mean of all classes"
+    return _ClassStyles(mean[None], np.zeros(1, np.int64), mean, fallback)
 
 
 def has_styles(checkpoint: str | Path) -> bool:

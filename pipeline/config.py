@@ -87,8 +87,8 @@ class RenderConfig(Settings):
     recompose: RecomposeConfig = RecomposeConfig()
     generator: GeneratorSettings = GeneratorSettings()
     style: StyleConfig | None = None
-    """How objects look: source, random or mean, and modes for single classes. By default random if
-    the generator reads features; others cannot be told."""
+    """The styles of objects: source, random or mean, and modes for single classes. By default
+    random if the generator reads features; others cannot be told."""
     output: OutputConfig
     workers: int = Field(default=1, ge=1, le=1024)
     """Worker processes on this machine; ignored by runners that bring their own."""

@@ -10,8 +10,9 @@ from pipeline.config import RenderConfig
 from pipeline.devices import candidate_devices
 from pipeline.editing.program import Paste, Replace
 from pipeline.fit import photos_per_batch
+from pipeline.indexing.index import index_scenes
 from pipeline.planning.quotas import QuotaReport, quota_lines
-from pipeline.prepare import PreparedJob, index_scenes, make_plan, prepare
+from pipeline.prepare import PreparedJob, plan_job, prepare
 from pipeline.scene import INSTANCES_PER_CLASS
 from pipeline.sources.reading import CACHE_BYTES
 
@@ -40,7 +41,8 @@ class Forecast:
     size: tuple[int, int]
     generator: str
     style: dict[str, Any] | None
-    """How objects look: mode, and modes of classes by name; None if it cannot be told."""
+    """How styles are chosen, and modes of the style bank by class name; None if the generator reads
+    no features."""
     devices: list[str]
     workers: int
     batch: int
@@ -74,7 +76,7 @@ class Forecast:
             ("edits", f"{edits or 'none'}; {self.unedited} samples are not edited"),
             ("pasted", pasted or "nothing"),
             ("generator", self.generator),
-            *([("looks", self._looks())] if self.style else []),
+            *([("style", self._style_text())] if self.style else []),
             (
                 "devices",
                 f"{', '.join(self.devices)}, {self.workers} worker processes, "
@@ -87,14 +89,16 @@ class Forecast:
             lines.append(("quotas" if place == 0 else "", text))
         return "\n".join(f"{name:<10} {text}" for name, text in lines)
 
-    def _looks(self) -> str:
+    def _style_text(self) -> str:
         assert self.style is not None
         words = {
             "source": "as in the photos that objects come from",
             "random": "a random mode of the style bank for each object",
             "mean": "the mean of each class in the style bank",
         }
-        fixed = ", ".join(f"{name} {mode}" for name, mode in sorted(self.style["fixed"].items()))
+        fixed = ", ".join(
+            f"{name} {number}" for name, number in sorted(self.style["fixed"].items())
+        )
         mode = self.style["mode"]
         return f"{mode}: {words[mode]}" + (f"; always mode {fixed}" if fixed else "")
 
@@ -112,8 +116,8 @@ def forecast(config: RenderConfig) -> Forecast:
     if job.out.exists():
         job.out.check_same_job(job.identity)
         state = f"resumes, {len(job.out.committed())} shards are committed"
-    records = index_scenes(job)
-    plan = make_plan(job, records)
+    records = index_scenes(job.source, job.used_scenes, size=config.size, mode=config.fit)
+    plan = plan_job(job, records)
     edits: Counter[str] = Counter()
     pasted: Counter[str] = Counter()
     unedited = 0

@@ -1,7 +1,7 @@
-"""Preparing a job: all checks before any compute is spent, and the plan of what will be edited."""
+"""Preparing a job: all checks that come before any compute is spent."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,29 +10,24 @@ from hdmodel.checkpoint import generator_hash, read_checkpoint_config
 from pipeline.checkpoints import bundled_checkpoint, choose_checkpoint
 from pipeline.config import RenderConfig
 from pipeline.donors.bank import DonorBank, DonorIndex
-from pipeline.donors.writer import MIN_AREA, PackedScene, new_bank, pack_scene
-from pipeline.errors import DatasetError, OutputError
-from pipeline.fit import fit
-from pipeline.indexing.record import SceneRecord, index_scene
+from pipeline.donors.writer import MIN_AREA
+from pipeline.errors import OutputError
+from pipeline.indexing.record import SceneRecord
 from pipeline.output.folder import OutputFolder, fingerprint
 from pipeline.placing.priors import Priors
-from pipeline.planning.plan import Plan, PlanRow, assign_scene
-from pipeline.planning.planner import plan_programs
+from pipeline.planning.making import make_plan
+from pipeline.planning.plan import Plan
 from pipeline.planning.policy import Policy
-from pipeline.planning.sampling import make_sampler
-from pipeline.progress import progress_bar
 from pipeline.rng import sample_generator
 from pipeline.sources import Source, open_source
 from pipeline.styles.style import Style, StyleConfig, check_photos, choose_style
 from pipeline.taxonomy import Taxonomy
-from pipeline.threads import map_in_threads
 
 log = logging.getLogger("hdsynth.render")
 
 ALGORITHM = 2
 """Raised when the same job would give other samples than before."""
 ORDER_STREAM = 1
-MESSAGES_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,11 +47,16 @@ class PreparedJob:
     checkpoint: Path
     generator_hash: str
     style: Style | None
-    """How objects look; None if the generator reads no features."""
+    """How styles are chosen; None if the generator reads no features."""
     scenes: tuple[str, ...]
     """Names of the source scenes in the order in which they take turns."""
     samples: int
     identity: dict[str, Any]
+
+    @property
+    def used_scenes(self) -> tuple[str, ...]:
+        """The scenes that samples are made from; with few samples not all."""
+        return self.scenes[: self.samples]
 
     @property
     def shards(self) -> int:
@@ -159,139 +159,16 @@ def _meaning(taxonomy: Taxonomy) -> str:
     )
 
 
-def index_scenes(job: PreparedJob) -> list[SceneRecord]:
-    """Read and check the scenes that the job uses, and note what is where.
-
-    Raises:
-        DatasetError: Files are unreadable or do not fit; the message names the first few.
-    """
-    return _index(job, lambda _: None)
-
-
-def collect_scenes(job: PreparedJob, folder: Path) -> tuple[list[SceneRecord], DonorBank]:
-    """Index the scenes and, unless the job names a donor bank, make one of their objects.
-
-    Args:
-        job: The job.
-        folder: A new folder, for the bank if one is made.
-
-    Raises:
-        DatasetError: Files are unreadable or do not fit; the message names the first few.
-    """
-    if job.bank is not None:
-        return index_scenes(job), job.bank
-    config = job.config
-    with new_bank(
-        folder, dataset=config.dataset, size=config.size, fit=config.fit, taxonomy=job.taxonomy
-    ) as writer:
-        records = _index(job, writer.add)
-    return records, DonorBank.open(folder)
-
-
-def donor_index(job: PreparedJob, records: Sequence[SceneRecord]) -> DonorIndex:
-    """The donors of the bank that the job names, or of its own scenes."""
-    if job.bank is not None:
-        return job.bank.index
-    return DonorIndex.of(records, min_area=MIN_AREA)
-
-
-def _index(job: PreparedJob, use: Callable[[PackedScene], None]) -> list[SceneRecord]:
-    names = job.scenes[: job.samples]
-    warnings: list[str] = []
-    sizes: set[tuple[int, int]] = set()
-
-    def index(name: str) -> PackedScene | str:
-        try:
-            reading = job.source.inspect(name, photo=False)
-            warnings.extend(str(warning) for warning in reading.warnings)
-            scene = reading.unwrap()
-            sizes.add(scene.size)
-            fitted = fit(scene, job.config.size, job.config.fit, taxonomy=job.taxonomy)
-        except DatasetError as error:
-            return str(error)
-        return pack_scene(index_scene(fitted, job.taxonomy), fitted.instance)
-
-    records: list[SceneRecord] = []
-    errors: list[str] = []
-    for result in map_in_threads(index, names, title="checking scenes"):
-        if isinstance(result, str):
-            errors.append(result)
-        else:
-            records.append(result.record)
-            use(result)
-    if errors:
-        raise DatasetError(_first(errors))
-    _say_what_is_doubtful(job, records, sizes=sizes, warnings=warnings)
-    return records
-
-
-def _say_what_is_doubtful(
-    job: PreparedJob,
-    records: Sequence[SceneRecord],
-    *,
-    sizes: Collection[tuple[int, int]],
-    warnings: Collection[str],
-) -> None:
-    """Log what the user may not have meant: nothing is left out or changed silently."""
-    if warnings:
-        log.warning("%s", _first(sorted(warnings)))
-    if orphans := job.source.orphans:
-        log.warning("%d files belong to no label map, such as %s", len(orphans), orphans[0])
-    if sizes != {job.config.size}:
-        shown = ", ".join(f"{height}x{width}" for height, width in sorted(sizes)[:MESSAGES_SHOWN])
-        height, width = job.config.size
-        stretched = job.config.fit == "resize" and any(h * width != w * height for h, w in sizes)
-        log.info(
-            "scenes of %s are brought to %dx%d by %s%s",
-            shown,
-            height,
-            width,
-            job.config.fit,
-            ", which changes their aspect ratio (see --fit)" if stretched else "",
-        )
-    if not any(len(record.ids) for record in records):
-        log.warning(
-            "no scene has single objects, so none can be dropped, moved or pasted "
-            "(--instances components finds them where there are no instance maps)"
-        )
-
-
-def _first(messages: Sequence[str]) -> str:
-    more = len(messages) - MESSAGES_SHOWN
-    shown = "\n  ".join(messages[:MESSAGES_SHOWN])
-    return shown + (f"\n  and {more} more files" if more > 0 else "")
-
-
-def make_plan(job: PreparedJob, records: Sequence[SceneRecord]) -> Plan:
-    """Sample the edit program of every output sample; the same for the same seed, always."""
-    priors = job.priors or Priors.fit(records, job.taxonomy)
-    sampler = make_sampler(
+def plan_job(job: PreparedJob, records: Sequence[SceneRecord]) -> Plan:
+    """The plan of a job, whose donors are those of the bank that it names, or of its own scenes."""
+    return make_plan(
         job.policy,
         records,
-        donors=donor_index(job, records),
-        priors=priors,
+        scenes=job.scenes,
+        donors=DonorIndex.of(records, min_area=MIN_AREA) if job.bank is None else job.bank.index,
+        priors=job.priors,
         taxonomy=job.taxonomy,
+        samples=job.samples,
+        shard_size=job.config.output.shard_size,
+        seed=job.config.seed,
     )
-    with progress_bar("planning edits", job.samples) as advance:
-        planned = plan_programs(
-            sampler,
-            {record.name: record for record in records},
-            job.scenes,
-            samples=job.samples,
-            seed=job.config.seed,
-            progress=advance,
-        )
-    rows = []
-    for index, program in enumerate(planned.programs):
-        scene, variant = assign_scene(index, job.scenes)
-        rows.append(
-            PlanRow(
-                index=index,
-                shard=index // job.config.output.shard_size,
-                scene=scene,
-                variant=variant,
-                seed=job.config.seed,
-                program=program.model_dump_json(),
-            )
-        )
-    return Plan(rows, planned.quotas, priors)

@@ -15,18 +15,22 @@ from hdmodel.checkpoint import load_encoder, load_generator
 from pipeline.config import RenderConfig
 from pipeline.devices import candidate_devices
 from pipeline.donors.bank import DonorBank, donor_photo_reader
+from pipeline.donors.writer import index_and_collect
 from pipeline.errors import OutputError, RunError
+from pipeline.indexing.index import index_scenes
+from pipeline.indexing.record import SceneRecord
 from pipeline.output.folder import OutputFolder, fingerprint
 from pipeline.output.lock import locked
 from pipeline.output.store import Store, create_store, shard_file
 from pipeline.output.summary import RunSummary, failed_shards, summarise
 from pipeline.planning.plan import Plan, count_shards, write_plan
 from pipeline.planning.quotas import quota_lines, write_reports
-from pipeline.prepare import PreparedJob, collect_scenes, make_plan, prepare
+from pipeline.prepare import PreparedJob, plan_job, prepare
 from pipeline.progress import progress_bar, watching
+from pipeline.rendering.generator import GeneratorSpec
 from pipeline.rendering.job import JobSpec, build
 from pipeline.rendering.runner import Engine
-from pipeline.sources.reading import SceneReader
+from pipeline.sources.reading import photo_reader
 
 log = logging.getLogger("hdsynth.render")
 
@@ -65,8 +69,8 @@ def render(
         with _writing(job.out), _claimed(job.out):
             return _finish(job, retry_failed=retry_failed, engine=engine)
     with TemporaryDirectory(prefix="hdsynth-") as scratch:
-        records, bank = collect_scenes(job, Path(scratch) / "donors")
-        plan = make_plan(job, records)
+        records, bank = _collect(job, Path(scratch) / "donors")
+        plan = plan_job(job, records)
         for report in plan.quotas:
             if report.reasons:
                 log.warning("quota: %s", "; ".join(quota_lines([report])))
@@ -83,6 +87,16 @@ def _claimed(out: OutputFolder) -> Iterator[None]:
     out.root.mkdir(parents=True, exist_ok=True)
     with locked(out.root):
         yield
+
+
+def _collect(job: PreparedJob, folder: Path) -> tuple[list[SceneRecord], DonorBank]:
+    """The records of a job's scenes, and its bank: if it names none, a new one in a folder."""
+    size, mode = job.config.size, job.config.fit
+    if job.bank is not None:
+        return index_scenes(job.source, job.used_scenes, size=size, mode=mode), job.bank
+    return index_and_collect(
+        folder, job.config.dataset, job.source, job.used_scenes, size=size, mode=mode
+    )
 
 
 def _start(job: PreparedJob, plan: Plan, bank: DonorBank) -> None:
@@ -162,28 +176,19 @@ def _finish(job: PreparedJob, *, retry_failed: bool, engine: Engine) -> RunSumma
 
 def job_spec(job: PreparedJob) -> JobSpec:
     """What the workers are told."""
-    config = job.config
+    config, photos, donor_photos = job.config, None, None
+    if job.style is not None and job.style.reads_photos:
+        photos = photo_reader(job.source, job.taxonomy, size=config.size, mode=config.fit)
+        if job.bank is not None:
+            donor_photos = donor_photo_reader(job.bank)
     return JobSpec(
-        out=OutputFolder(job.config.output.path),
+        out=OutputFolder(config.output.path),
         source=job.source,
         taxonomy=job.taxonomy,
         size=config.size,
         fit=config.fit,
-        checkpoint=job.checkpoint,
-        device=config.generator.device,
-        dtype=config.generator.dtype,
-        batch_pixels=config.generator.batch_pixels,
-        style=job.style,
-        donor_photos=_donor_photos(job),
-        accelerator=config.generator.accelerator,
+        generator=GeneratorSpec(job.checkpoint, config.generator, job.style, photos, donor_photos),
     )
-
-
-def _donor_photos(job: PreparedJob) -> SceneReader | None:
-    """Reads the photos of donors that come from another dataset, if looks are taken from them."""
-    if job.bank is None or job.style is None or not job.style.reads_photos:
-        return None
-    return donor_photo_reader(job.bank)
 
 
 def versions() -> dict[str, str]:

@@ -1,10 +1,9 @@
 """Outputs of small runs, put together by hand: no Beam, no policy, programs chosen for tests."""
 
 import hashlib
-import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,11 +16,10 @@ from pipeline.donors.writer import build_bank
 from pipeline.editing.program import Drop, MirrorScene, Move, Operation, Paste, Program
 from pipeline.editing.recompose import donors_from, recompose
 from pipeline.output.folder import OutputFolder, fingerprint
-from pipeline.output.manifest import Record, commit_manifest
+from pipeline.output.manifest import Failure, Record, commit_manifest
 from pipeline.output.store import ShardArrays, Store, create_store
 from pipeline.planning.plan import PlanRow, write_plan
 from pipeline.planning.quotas import QuotaReport, write_reports
-from pipeline.rendering.compose import instance_row
 from pipeline.sources import open_source
 from pipeline.taxonomy import Taxonomy
 from tests.datasets import stem, write_checkpoint, write_cityscapes
@@ -48,7 +46,7 @@ def make_run(
     *,
     samples: int = 6,
     shard_size: int = 2,
-    failed: Mapping[int, str] | None = None,
+    failed: Mapping[int, Literal["read", "compose", "render"]] | None = None,
     uncommitted: Collection[int] = (),
     quotas: Sequence[QuotaReport] = (),
 ) -> OutputFolder:
@@ -114,27 +112,39 @@ def make_run(
         photo = np.zeros((len(part), HEIGHT, WIDTH, 3), np.uint8)
         records = []
         for position, row in enumerate(part):
-            record = Record(row.index, row.shard, row.scene, row.variant, row.program)
-            records.append(record)
             kind = failed.get(row.index)
-            if kind:
-                record.fail(kind, f"{row.scene}: <made up> for a test")
+            found: dict[str, Any] = {}
             if kind not in ("read", "compose"):
                 donors = donors_from({s.name: source.read(s.name) for s in source.scenes})
                 made = recompose(
                     row.parsed_program(), source.read(row.scene), donors, taxonomy=taxonomy
                 )
                 label[position], instance[position] = made.scene.label, made.scene.instance
-                record.instances = [instance_row(item) for item in made.instances]
-                record.events = [json.dumps(asdict(event)) for event in made.log]
-                record.device, record.dtype = "cpu", "float32"
+                found = {
+                    "instances": made.instances,
+                    "events": made.log,
+                    "device": "cpu",
+                    "dtype": "float32",
+                }
             if not kind:
                 photo[position] = render_photo(network, label[position], instance[position])
             for name, pixels in (("label", label), ("instance", instance), ("photo", photo)):
-                text = hashlib.sha256(pixels[position].tobytes()).hexdigest()
-                setattr(record, f"{name}_sha256", text)
-            record.seconds_read, record.seconds_compose = 0.5, 0.25
-            record.seconds_render, record.seconds_write = 3.0, 0.25
+                found[f"{name}_sha256"] = hashlib.sha256(pixels[position].tobytes()).hexdigest()
+            records.append(
+                Record(
+                    row.index,
+                    row.shard,
+                    row.scene,
+                    row.variant,
+                    row.program,
+                    failure=Failure(kind, f"{row.scene}: <made up> for a test") if kind else None,
+                    seconds_read=0.5,
+                    seconds_compose=0.25,
+                    seconds_render=3.0,
+                    seconds_write=0.25,
+                    **found,
+                )
+            )
         store.write_shard(shard, ShardArrays(photo, label, instance))
         commit_manifest(out.manifest(shard), records)
     return out

@@ -9,6 +9,7 @@ from PIL import Image
 
 from hdmodel.errors import ConfigError, HdsynthError
 from hdsynth.cli import main
+from pipeline.config import GeneratorSettings
 from pipeline.editing.program import Drop, Flip, Move, Operation, Paste, Program
 from pipeline.inspection.apply import Applied, apply_program, read_program
 from pipeline.inspection.captions import describe
@@ -53,10 +54,8 @@ def test_a_program_is_applied_and_written(world: DatasetConfig, tmp_path: Path) 
 
 
 def test_the_edited_scene_is_rendered(world: DatasetConfig, tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / "generator")
-    done = applied(
-        world, tmp_path / "to", Drop(instance=26000), generator=tmp_path / "generator", device="cpu"
-    )
+    settings = GeneratorSettings(checkpoint=write_checkpoint(tmp_path / "generator"), device="cpu")
+    done = applied(world, tmp_path / "to", Drop(instance=26000), generator=settings)
     assert picture(done.to / "photo.png").shape == (*picture(done.to / "label.png").shape, 3)
 
 

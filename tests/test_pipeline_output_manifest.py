@@ -1,13 +1,23 @@
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.editing.recompose import Event, InstanceRecord
 from pipeline.errors import OutputError
 from pipeline.output.folder import OutputFolder
-from pipeline.output.manifest import Record, commit_manifest, digest, read_manifest, read_manifests
+from pipeline.output.manifest import (
+    Failure,
+    Record,
+    StyleChoice,
+    commit_manifest,
+    digest,
+    read_manifest,
+    read_manifests,
+)
 from pipeline.output.summary import failed_shards, summarise
 
 
@@ -16,24 +26,33 @@ def record(index: int, shard: int = 0) -> Record:
 
 
 def test_a_manifest_survives_the_file(tmp_path: Path) -> None:
-    one = record(3)
-    one.instances = [
+    car = InstanceRecord(
+        26001, 26, "car", (1, 2, 3, 4), 4, 0.5, "pasted", donor="t", donor_instance=26007
+    )
+    choices = (
+        StyleChoice(23, 23, "source", None, "s", (0.5, float(np.float32(0.1)))),
+        StyleChoice(26001, 26, "mode", 3, None, ()),
+    )
+    event = Event("hidden", None, 26002, "covered")
+    one = replace(record(3), instances=(car,), styles=choices, events=(event,))
+    two = replace(record(4), failure=Failure("render", "no luck"))
+    commit_manifest(tmp_path / "shard-00000.parquet", [one, two])
+    rows = pq.read_table(tmp_path / "shard-00000.parquet").to_pylist()
+    assert rows == read_manifest(tmp_path / "shard-00000.parquet")
+    assert rows[0]["instances"] == [
         {"id": 26001, "class_id": 26, "class_name": "car", "top": 1, "left": 2, "bottom": 3,
          "right": 4, "area": 4, "visible_fraction": 0.5, "origin": "pasted", "donor": "t",
-         "donor_instance": 26007, "source_instance": None, "style": "donor"}
+         "donor_instance": 26007, "source_instance": None, "style": "mode 3"}
     ]  # fmt: skip
-    one.styles = [
+    assert rows[0]["styles"] == [
         {"key": 23, "class_id": 23, "choice": "source", "mode": None, "scene": "s",
          "vector": [0.5, float(np.float32(0.1))]},
         {"key": 26001, "class_id": 26, "choice": "mode", "mode": 3, "scene": None, "vector": []},
     ]  # fmt: skip
-    two = record(4)
-    two.fail("render", "no luck")
-    commit_manifest(tmp_path / "shard-00000.parquet", [one, two])
-    rows = pq.read_table(tmp_path / "shard-00000.parquet").to_pylist()
-    assert rows == read_manifest(tmp_path / "shard-00000.parquet")
-    assert rows[0]["instances"] == one.instances
-    assert rows[0]["styles"] == one.styles
+    assert rows[0]["events"] == [
+        '{"kind": "hidden", "operation": null, "instance": 26002, "reason": "covered"}'
+    ]
+    assert (rows[0]["error_kind"], rows[0]["error"]) == (None, None)
     assert rows[1]["styles"] == []
     assert rows[0]["status"] == "ok"
     assert (rows[1]["status"], rows[1]["error_kind"], rows[1]["error"]) == (
@@ -71,7 +90,7 @@ def test_a_summary_adds_up_the_manifests(tmp_path: Path) -> None:
     for shard in range(3):
         records = [record(2 * shard + i, shard) for i in range(2)]
         if shard == 1:
-            records[0].fail("read", "gone")
+            records[0] = replace(records[0], failure=Failure("read", "gone"))
         commit_manifest(out.manifest(shard), records)
     summary = summarise(out, rendered={1, 2}, seconds=2.0)
     assert (summary.samples, summary.ok, summary.failed) == (6, 5, {"read": 1})

@@ -1,6 +1,7 @@
-"""Looks of objects in a render: chosen, recorded, and the same for every worker and shard."""
+"""Styles of objects in a render: chosen, recorded, and the same for every worker and shard."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from functools import lru_cache
@@ -18,19 +19,20 @@ from hdmodel.checkpoint import ENCODER_FILE, load_encoder, load_generator, read_
 from hdmodel.errors import CheckpointError, ConfigError, InputError
 from hdmodel.styles import cluster_styles, load_styles, save_styles
 from hdsynth.cli import main
+from pipeline.editing.recompose import InstanceRecord
 from pipeline.errors import DatasetError, OutputError
 from pipeline.forecast import forecast
 from pipeline.inspection.preview import write_preview
 from pipeline.inspection.replay import replay
 from pipeline.inspection.verify import verify
 from pipeline.output.folder import OutputFolder
-from pipeline.output.manifest import Record
+from pipeline.output.manifest import StyleChoice
 from pipeline.prepare import prepare
 from pipeline.run import render
 from pipeline.sources import DatasetConfig, open_source
 from pipeline.sources.reading import photo_reader
 from pipeline.styles.style import Style, StyleMode
-from pipeline.styles.stylist import StyleTable, Stylist, paint
+from pipeline.styles.stylist import StyleTable, Stylist, feature_channels
 from tests.datasets import (
     instance_file,
     photo_file,
@@ -223,12 +225,15 @@ def test_the_mean_and_fixed_modes_come_from_the_bank(run: Runs) -> None:
             assert {item["style"] for item in cars} <= {"mode 1"}
 
 
-def record(index: int = 0, *, instance: np.ndarray | None = None, scene: str = "x") -> Record:
-    ids = [] if instance is None else [i for i in np.unique(instance).tolist() if i >= 1000]
+def assign(
+    chooser: Stylist, instance: np.ndarray, *, index: int = 0, scene: str = "x"
+) -> tuple[StyleChoice, ...]:
+    ids = [i for i in np.unique(instance).tolist() if i >= 1000]
     objects = [
-        {"id": i, "class_id": i // 1000, "origin": "source", "source_instance": i} for i in ids
+        InstanceRecord(i, i // 1000, "", (0, 0, 1, 1), 1, 1.0, "source", source_instance=i)
+        for i in ids
     ]
-    return Record(index=index, shard=0, scene=scene, variant=0, program="", instances=objects)
+    return chooser.assign_styles(instance, objects, scene=scene, index=index)
 
 
 def stylist(world: Path, checkpoint: Path, mode: StyleMode, *, bank: bool = True) -> Stylist:
@@ -251,56 +256,49 @@ def test_an_objects_draw_depends_on_nothing_else(world: Path, checkpoint: Path) 
     fewer = np.where(full == 26000, ROAD, full)
     pairs = set()
     for index in range(20):
-        many, few = record(index, instance=full), record(index, instance=fewer)
-        chooser.dress(many, full)
-        chooser.dress(few, fewer)
-        assert [row for row in many.styles if row["key"] != 26000] == few.styles
-        pairs.add(tuple(row["mode"] for row in many.styles if row["class_id"] == CAR))
+        many, few = assign(chooser, full, index=index), assign(chooser, fewer, index=index)
+        assert tuple(choice for choice in many if choice.key != 26000) == few
+        pairs.add(tuple(choice.mode for choice in many if choice.class_id == CAR))
     assert pairs == {(0, 0), (0, 1), (1, 0), (1, 1)}
 
 
 def test_modes_are_drawn_as_often_as_they_occur(world: Path, checkpoint: Path) -> None:
     chooser = stylist(world, checkpoint, "random")
     instance = np.full((2, 2), 26000, np.int32)
-    drawn = []
-    for index in range(400):
-        sample = record(index, instance=instance)
-        chooser.dress(sample, instance)
-        drawn.append(sample.styles[0]["mode"])
+    drawn = [assign(chooser, instance, index=index)[0].mode for index in range(400)]
     # 30 red and 10 blue cars; five standard deviations of 400 draws.
     assert abs(drawn.count(0) / 400 - 0.75) < 5 * np.sqrt(0.75 * 0.25 / 400)
 
 
 def test_what_no_photo_shows_takes_a_mean(world: Path, checkpoint: Path, bare: Path) -> None:
     instance = np.array([[SKY, 8]], np.int32)  # the scene has no sidewalk
-    sample = record(scene=stem(2))
-    stylist(world, bare, "source", bank=False).dress(sample, instance)
-    sidewalk, sky = sample.styles
+    chooser = stylist(world, bare, "source", bank=False)
+    sidewalk, sky = assign(chooser, instance, scene=stem(2))
     photo = np.asarray(Image.open(photo_file(world, 2))).transpose(2, 0, 1)
     scaled = torch.from_numpy((photo / 127.5 - 1).astype(np.float32))[None]
     everything = load_encoder(bare).encode_pixels(scaled)[0].mean(dim=(1, 2))
-    assert (sidewalk["choice"], sidewalk["scene"]) == ("fallback", stem(2))
-    np.testing.assert_allclose(sidewalk["vector"], everything.numpy(), atol=1e-6)
-    assert sky["choice"] == "source"
+    assert (sidewalk.choice, sidewalk.scene) == ("fallback", stem(2))
+    np.testing.assert_allclose(sidewalk.vector, everything.numpy(), atol=1e-6)
+    assert sky.choice == "source"
 
-    sample = record(scene=stem(2))
-    stylist(world, checkpoint, "source").dress(sample, instance)
-    assert sample.styles[0]["choice"] == "mean"
-    np.testing.assert_allclose(
-        sample.styles[0]["vector"], load_styles(checkpoint).mean(8), atol=1e-6
-    )
+    sidewalk, _ = assign(stylist(world, checkpoint, "source"), instance, scene=stem(2))
+    assert sidewalk.choice == "mean"
+    np.testing.assert_allclose(sidewalk.vector, load_styles(checkpoint).mean(8), atol=1e-6)
 
 
-def test_painting_gives_every_pixel_its_objects_vector() -> None:
+def test_feature_channels_give_every_pixel_its_objects_vector() -> None:
     instance = np.array([[[7, 7, 26001], [26000, 23, 7]], [[5, 5, 5], [5, 5, 9]]], np.int32)
     vectors = [
         {7: [1.0, 2], 23: [3, 4], 26000: [5, 6], 26001: [7, 8]},
         {5: [-1.0, -2], 9: [0, 1]},
     ]
-    tables = [StyleTable.of([{"key": k, "vector": v} for k, v in d.items()]) for d in vectors]
-    painted = paint(torch.from_numpy(instance), tables).numpy()
+    tables = [
+        StyleTable.of([StyleChoice(k, 0, "mean", None, None, tuple(v)) for k, v in d.items()])
+        for d in vectors
+    ]
+    channels = feature_channels(torch.from_numpy(instance), tables).numpy()
     for (b, row, column), key in np.ndenumerate(instance):
-        assert painted[b, :, row, column].tolist() == vectors[b][int(key)]
+        assert channels[b, :, row, column].tolist() == vectors[b][int(key)]
 
 
 def test_a_photo_that_broke_costs_its_samples_alone(bare: Path, tmp_path: Path) -> None:
@@ -485,7 +483,7 @@ def test_forecasts_and_previews_say_the_style(
     style = {"mode": "source", "fixed": {"car": 1}}
     told = forecast(job(world, checkpoint, tmp_path / "out", style=style))
     assert told.style == style
-    assert "looks      source: " in told.text()
+    assert "style      source: " in told.text()
     assert "always mode car 1" in told.text()
     size = {"size": [512, 1024], "generator": {"batch_pixels": 1}}
     memory = {
@@ -494,12 +492,11 @@ def test_forecasts_and_previews_say_the_style(
     }
     assert memory["source"] > memory["mean"]
     plain = write_checkpoint(tmp_path / "plain")
-    assert "looks" not in forecast(job(world, plain, tmp_path / "out")).text()
+    assert "\nstyle " not in forecast(job(world, plain, tmp_path / "out")).text()
 
     page = write_preview(run("{mode: mean, fixed: {car: 1}}"), tmp_path / "page", samples=1)
     text = page.read_text(encoding="utf-8")
-    assert "looks" in text
-    assert "mean, car 1" in text
+    assert "<dt>style</dt><dd>mean, car 1</dd>" in re.sub(r"\s*\n\s*", "", text)
 
 
 def test_the_command_takes_a_style(world: Path, checkpoint: Path, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from hdmodel.photos import to_uint8
+
 MOST_ROWS = 6
 PAPER, INK = (247, 247, 245), (28, 29, 32)
 
@@ -100,8 +102,8 @@ class EventLog:
 
 def to_pixels(photo_BCHW: Tensor) -> npt.NDArray[np.uint8]:
     """Photos in [-1, 1], (B, 3, H, W), as uint8 [B, H, W, 3]."""
-    scaled = photo_BCHW.detach().float().add(1).mul(127.5).round().clamp(0, 255)
-    pixels: npt.NDArray[np.uint8] = scaled.permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8)
+    photo_BHWC = to_uint8(photo_BCHW.detach().float()).permute(0, 2, 3, 1)
+    pixels: npt.NDArray[np.uint8] = photo_BHWC.cpu().numpy()
     return pixels
 
 

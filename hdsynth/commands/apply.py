@@ -78,12 +78,13 @@ def apply(
     from dataclasses import asdict
 
     from hdsynth.console import print_json
+    from pipeline.config import GeneratorSettings
     from pipeline.inspection.apply import apply_program, apply_to_run, read_program
     from pipeline.sources import DatasetConfig
     from pipeline.styles.style import StyleConfig
 
     keys = dataset_keys(**dataset)
-    looks = None if style is None else StyleConfig.parse({"mode": style}, origin="--style")
+    asked = None if style is None else StyleConfig.parse({"mode": style}, origin="--style")
     if run is not None:
         if keys or size is not None or donors is not None:
             raise click.UsageError("--run brings its dataset, size and donors; leave them out")
@@ -92,12 +93,16 @@ def apply(
             run,
             to=to,
             generator=generator,
-            style=looks,
+            style=asked,
             device=device,
         )
     elif "root" not in keys or "format" not in keys:
         raise click.UsageError("name a dataset (--dataset and --format) or a run (--run)")
     else:
+        settings = None
+        if generator is not None:
+            plain = {"checkpoint": str(generator), "device": device}
+            settings = GeneratorSettings.parse(plain, origin="command line")
         done = apply_program(
             read_program(program, scene=scene),
             DatasetConfig.parse(keys, origin="command line"),
@@ -105,9 +110,8 @@ def apply(
             size=size,
             fit=fit,
             donors=donors,
-            generator=generator,
-            style=looks,
-            device=device,
+            generator=settings,
+            style=asked,
         )
     if as_json:
         print_json(asdict(done) | {"to": str(done.to)})

@@ -1,4 +1,4 @@
-"""`hdsynth styles`: the looks that the classes of a generator come in."""
+"""`hdsynth styles`: the styles that the classes of a generator come in."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +55,7 @@ checkpoint_argument = click.argument("checkpoint", metavar="CKPT", type=click.Pa
 
 @click.group(cls=BuildByDefault, subcommand_metavar="[build] CKPT ... | show CKPT ...")
 def styles() -> None:
-    """Collect the looks of a dataset's objects into a generator, or show them.
+    """Collect the styles of a dataset's objects into a generator, or show them.
 
     For generators that read features, made by hdsynth train with an encoder. The same as
     build: hdsynth styles CKPT --dataset DIR --format FMT
@@ -71,7 +71,7 @@ def styles() -> None:
     type=click.IntRange(1, 1000),
     default=10,
     show_default=True,
-    help="Looks per class at most; a class of n objects has at most n/3.",
+    help="Modes per class at most; a class of n objects has at most n/3.",
 )
 @click.option(
     "--min-area",
@@ -108,7 +108,7 @@ def build(
     """Make the style bank of a generator.
 
     Every object of the dataset is encoded, and the objects of each class are clustered by K-means
-    into the looks the class comes in. Best done on the dataset and split the generator was trained
+    into the modes the class comes in. Best done on the dataset and split the generator was trained
     on; keys that are not given are those of the training. A bank that CKPT has already is replaced.
     """
     from hdmodel.checkpoint import read_checkpoint_config
@@ -118,12 +118,12 @@ def build(
     from pipeline.styles.bank import encoding_size, make_style_bank, style_dataset
 
     config = style_dataset(checkpoint, dataset_keys(**dataset))
-    fitted, mode = encoding_size(checkpoint, size, fit)
+    fitted, fit_mode = encoding_size(checkpoint, size, fit)
     bank = make_style_bank(
         checkpoint,
         config,
         size=fitted,
-        mode=mode,
+        fit_mode=fit_mode,
         modes=modes,
         min_area=min_area,
         seed=seed,
@@ -167,7 +167,7 @@ def show(
     fit: str | None,
     **dataset: Any,
 ) -> None:
-    """Draw a scene in every look of its main classes.
+    """Draw a scene in every mode of its main classes.
 
     The picture has a row per class and a column per mode. Without a dataset, a scene of the sample
     world is shown, where the generator has the classes of Cityscapes.
@@ -180,14 +180,14 @@ def show(
     if to.suffix.lower() != ".png":
         raise click.BadParameter(f"{to}: expected a file name that ends in .png", param_hint="--to")
     load_styles(checkpoint)
-    fitted, mode = encoding_size(checkpoint, size, fit)
+    fitted, fit_mode = encoding_size(checkpoint, size, fit)
     keys = dataset_keys(**dataset)
     if not keys and name is None:
         scene, taxonomy = _sample_scene(checkpoint, fitted)
     elif "root" not in keys or "format" not in keys:
         raise click.UsageError("a scene of a dataset needs --dataset and --format")
     else:
-        scene, taxonomy = _dataset_scene(checkpoint, keys, name, fitted, mode)
+        scene, taxonomy = _dataset_scene(checkpoint, keys, name, fitted, fit_mode)
     where = candidate_devices(device)[0]
     write_style_sheet(checkpoint, scene, taxonomy=taxonomy, to=to, device=where)
     click.echo(f"{to}: scene {scene.name} in every mode of its main classes")
@@ -218,7 +218,7 @@ def _dataset_scene(
     keys: dict[str, Any],
     name: str | None,
     size: tuple[int, int],
-    mode: "FitMode",
+    fit_mode: "FitMode",
 ) -> "tuple[Scene, Taxonomy]":
     from pipeline.checkpoints import choose_checkpoint
     from pipeline.sources import open_source
@@ -228,7 +228,7 @@ def _dataset_scene(
     source = open_source(style_dataset(checkpoint, keys))
     choose_checkpoint(checkpoint, source.taxonomy)
     ref = find_ref(source.scenes, name) if name is not None else source.scenes[0]
-    return read_fitted(source, ref, size=size, mode=mode), source.taxonomy
+    return read_fitted(source, ref, size=size, fit_mode=fit_mode), source.taxonomy
 
 
 def _print_bank(bank: "StyleBank", names: tuple[str, ...]) -> None:
@@ -238,7 +238,7 @@ def _print_bank(bank: "StyleBank", names: tuple[str, ...]) -> None:
     from hdmodel.styles import describe_styles
     from hdsynth.console import stdout
 
-    table = Table(title="Looks by class", title_justify="left")
+    table = Table(title="Modes by class", title_justify="left")
     for column in ("class", "objects", "used", "of pixels", "modes"):
         table.add_column(column, justify="left" if column == "class" else "right")
     without: dict[str, list[str]] = {}

@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -27,10 +27,11 @@ from pipeline.donors.bank import (
     to_table,
 )
 from pipeline.fit import FitMode, fit
+from pipeline.indexing.index import measure_scenes, warn_without_objects
 from pipeline.indexing.record import SceneRecord, index_scene
 from pipeline.output.targets import check_new
-from pipeline.scene import InstanceMap
-from pipeline.sources import DatasetConfig, open_source
+from pipeline.scene import InstanceMap, Scene
+from pipeline.sources import DatasetConfig, Source, open_source
 from pipeline.sources.config import resolved_dataset
 from pipeline.taxonomy import Taxonomy
 from pipeline.threads import map_in_threads
@@ -187,3 +188,39 @@ def build_bank(
         for packed in map_in_threads(pack, names, title="collecting donors"):
             writer.add(packed)
     return DonorBank.open(to)
+
+
+def index_and_collect(
+    to: Path,
+    dataset: DatasetConfig,
+    source: Source,
+    names: Sequence[str],
+    *,
+    size: tuple[int, int],
+    mode: FitMode,
+) -> tuple[list[SceneRecord], DonorBank]:
+    """Index the scenes of a job and collect their donors, each scene read once.
+
+    Args:
+        to: A new folder for the bank.
+        dataset: What `source` was opened from.
+        source: The dataset; photos are not read.
+        names: The scenes of it.
+        size: Height and width to which they are fitted.
+        mode: How they are fitted.
+
+    Raises:
+        DatasetError: Files are unreadable or do not fit; the message names the first few.
+    """
+    taxonomy = source.taxonomy
+
+    def pack(scene: Scene) -> PackedScene:
+        return pack_scene(index_scene(scene, taxonomy), scene.instance)
+
+    records = []
+    with new_bank(to, dataset=dataset, size=size, fit=mode, taxonomy=taxonomy) as writer:
+        for packed in measure_scenes(source, names, pack, size=size, mode=mode):
+            records.append(packed.record)
+            writer.add(packed)
+        warn_without_objects(records)
+    return records, DonorBank.open(to)

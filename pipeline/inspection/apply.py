@@ -8,26 +8,22 @@ from PIL import Image
 
 from hdmodel.errors import ConfigError
 from pipeline.checkpoints import choose_checkpoint
-from pipeline.config import RenderConfig
+from pipeline.config import GeneratorSettings, RenderConfig
 from pipeline.donors.bank import DonorBank, donor_photo_reader
 from pipeline.editing.cutout import Cutout, cut_out
 from pipeline.editing.operations import Donors
 from pipeline.editing.program import Program
-from pipeline.editing.recompose import Recomposed, recompose
+from pipeline.editing.recompose import recompose
 from pipeline.errors import DatasetError
 from pipeline.fit import FitMode
 from pipeline.inspection.replay import write_pictures
 from pipeline.output.folder import OutputFolder
-from pipeline.output.manifest import Record
 from pipeline.output.targets import check_new
 from pipeline.pictures import draw_map
-from pipeline.rendering.compose import instance_row
-from pipeline.rendering.handler import GeneratorHandler, render_maps
-from pipeline.scene import Photo
+from pipeline.rendering.generator import GeneratorSpec, open_generator, render_one
 from pipeline.sources import DatasetConfig, Source, open_source
 from pipeline.sources.reading import SceneReader, photo_reader
 from pipeline.styles.style import StyleConfig, check_photos, choose_style
-from pipeline.styles.stylist import StyleTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +89,7 @@ def apply_to_run(
         run: The output folder.
         to: A new or empty folder.
         generator: Checkpoint that renders in place of the run's.
-        style: How objects look in the photo, in place of the run's setting.
+        style: The styles of the objects in the photo, in place of the run's setting.
         device: Where the photo is rendered.
 
     Raises:
@@ -103,7 +99,7 @@ def apply_to_run(
     folder = OutputFolder(run)
     record = folder.read_config()
     config = RenderConfig.parse(record["config"], origin=str(folder.config))
-    settings = config.generator
+    checkpoint = generator or choose_checkpoint(config.generator.checkpoint, folder.read_taxonomy())
     return apply_program(
         program,
         # The run's own copy: its file may be gone, and a shipped one may have changed since.
@@ -112,10 +108,8 @@ def apply_to_run(
         size=config.size,
         fit=config.fit,
         donors=folder.donors,
-        generator=generator or choose_checkpoint(settings.checkpoint, folder.read_taxonomy()),
+        generator=config.generator.model_copy(update={"checkpoint": checkpoint, "device": device}),
         style=style or (config.style if generator is None else None),
-        device=device,
-        dtype=settings.dtype,
         seed=config.seed,
     )
 
@@ -128,10 +122,8 @@ def apply_program(
     size: tuple[int, int] | None,
     fit: FitMode,
     donors: Path | None = None,
-    generator: Path | None = None,
+    generator: GeneratorSettings | None = None,
     style: StyleConfig | None = None,
-    device: str = "auto",
-    dtype: str = "bfloat16",
     seed: int = 0,
 ) -> Applied:
     """Apply a program to its scene and write what comes out, as pictures and as maps.
@@ -143,11 +135,9 @@ def apply_program(
         size: Height and width in pixels that scenes are fitted to; as the scene is, if none.
         fit: How.
         donors: Folder of a donor bank of that size, instead.
-        generator: Checkpoint that renders the edited scene; without one, there is no photo.
-        style: How objects look in the photo.
-        device: Where it is rendered.
-        dtype: Arithmetic of the generator.
-        seed: Of random looks.
+        generator: What renders the edited scene; without it, there is no photo.
+        style: The styles of the objects in the photo.
+        seed: Of random styles.
 
     Raises:
         DatasetError: There is no such scene, or one of its files, or of a donor's, is damaged.
@@ -174,18 +164,17 @@ def apply_program(
     made = recompose(program, scene, find, taxonomy=source.taxonomy)
     photo = None
     if generator is not None:
-        photo = _render(
+        spec = _generator_spec(
             program,
-            made,
             source,
-            checkpoint=choose_checkpoint(generator, source.taxonomy),
+            generator,
             photos=photo_reader(source, source.taxonomy, size=size, mode=fit),
             bank=bank,
             style=style,
-            device=device,
-            dtype=dtype,
             seed=seed,
         )
+        with open_generator(spec) as opened:
+            photo = render_one(made, opened)
     to.mkdir(parents=True, exist_ok=True)
     names_written = write_pictures(to, scene, made, photo, source.taxonomy)
     colors = source.taxonomy.colors
@@ -224,46 +213,22 @@ def apply_program(
     )
 
 
-def _render(
+def _generator_spec(
     program: Program,
-    made: Recomposed,
     source: Source,
+    settings: GeneratorSettings,
     *,
-    checkpoint: Path,
     photos: SceneReader,
     bank: DonorBank | None,
     style: StyleConfig | None,
-    device: str,
-    dtype: str,
     seed: int,
-) -> Photo:
-    taxonomy, scene = source.taxonomy, made.scene
-    chosen = choose_style(style, checkpoint, taxonomy=taxonomy, seed=seed)
+) -> GeneratorSpec:
+    """The generator for a program, after checking that what its style needs is there."""
+    checkpoint = choose_checkpoint(settings.checkpoint, source.taxonomy)
+    chosen = choose_style(style, checkpoint, taxonomy=source.taxonomy, seed=seed)
     donor_photos = None
     if chosen is not None and chosen.reads_photos:
         check_photos(source, {program.scene}, photos="auto")
         check_photos(source if bank is None else bank.open_source(), program.donors, photos="auto")
         donor_photos = None if bank is None else donor_photo_reader(bank)
-    model = GeneratorHandler(
-        checkpoint=checkpoint,
-        num_classes=taxonomy.num_classes,
-        device=device,
-        dtype=dtype,
-        batch_pixels=1,
-        style=chosen,
-        photos=photos,
-        donor_photos=donor_photos,
-    ).load_model()
-    try:
-        styles = None
-        if model.stylist is not None:
-            record = Record(
-                index=0, shard=0, scene=program.scene, variant=0, program=program.model_dump_json()
-            )
-            record.instances = [instance_row(item) for item in made.instances]
-            model.stylist.dress(record, scene.instance)
-            styles = [StyleTable.of(record.styles)]
-        photo: Photo = render_maps(scene.label[None], scene.instance[None], model, styles=styles)[0]
-    finally:
-        model.lease.close()
-    return photo
+    return GeneratorSpec(checkpoint, settings, chosen, photos, donor_photos)

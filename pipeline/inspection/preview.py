@@ -327,7 +327,7 @@ def _facts(
     height, width = size
     policy = _look_up(record, "config", "recompose", "policy")
     checkpoint = _look_up(record, "config", "generator", "checkpoint")
-    looks = _looks(_look_up(record, "config", "style"))
+    style = _style_text(_look_up(record, "config", "style"))
     dataset, kind = (_look_up(record, "config", "dataset", key) for key in ("root", "format"))
     return [
         ("samples", done),
@@ -341,15 +341,15 @@ def _facts(
             f"{Path(str(checkpoint)).name if checkpoint else 'bundled demo'} "
             f"({str(_look_up(record, 'identity', 'generator_hash'))[:12]})",
         ),
-        *([("looks", looks)] if looks else []),
+        *([("style", style)] if style else []),
         ("seed", str(_look_up(record, "config", "seed"))),
         ("fingerprint", str(record["fingerprint"])),
         ("hdsynth", str(_look_up(record, "versions", "hdsynth"))),
     ]
 
 
-def _looks(style: Any) -> str | None:  # noqa: ANN401 - whatever YAML can hold
-    """How objects were to look, such as `random, car 3`; None if that could not be told."""
+def _style_text(style: Any) -> str | None:  # noqa: ANN401 - whatever YAML can hold
+    """How styles were chosen, such as `random, car 3`; None if that could not be told."""
     mode, fixed = _look_up(style, "mode"), _look_up(style, "fixed")
     if mode is None:
         return None

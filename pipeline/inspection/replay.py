@@ -6,7 +6,7 @@ Shape legend: H x W pixels.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,19 +21,16 @@ from pipeline.editing.recompose import Recomposed
 from pipeline.errors import DatasetError, OutputError
 from pipeline.images import write_map, write_photo
 from pipeline.output.folder import OutputFolder
-from pipeline.output.manifest import FAILED, Record, digest, read_manifest
+from pipeline.output.manifest import FAILED, StyleChoice, digest, read_manifest
 from pipeline.output.store import Store
 from pipeline.output.targets import check_new
 from pipeline.planning.plan import PlanRow, count_samples, read_shard_plan
-from pipeline.rendering.compose import compose_sample, instance_row
+from pipeline.rendering.compose import compose_sample
 from pipeline.scene import INSTANCES_PER_CLASS, Photo, Scene
 from pipeline.sources import open_source
 from pipeline.sources.reading import SceneReader, photo_reader
 from pipeline.styles.style import choose_style
 from pipeline.taxonomy import Taxonomy
-
-if TYPE_CHECKING:
-    from pipeline.styles.stylist import Stylist
 
 MAX_PNG_VALUE = 65535
 
@@ -285,57 +282,41 @@ def _render(
     replayer: Replayer, record: dict[str, Any], made: Recomposed, *, device: str | None
 ) -> tuple[Photo | None, PhotoComparison | None, str | None]:
     """The photo, how it compares with the recorded one if there is one, or what fails."""
-    from pipeline.rendering.handler import GeneratorHandler, render_maps
-    from pipeline.styles.stylist import StyleTable
+    from pipeline.rendering.generator import GeneratorSpec, open_generator, render_one
 
     settings = replayer.config.generator
     checkpoint = choose_checkpoint(settings.checkpoint, replayer.taxonomy)
-    # Samples that failed early have no looks in their record, older outputs no such column.
-    rows = record.get("styles") or []
+    # Samples that failed early have no styles in their record, older outputs no such column.
+    recorded = tuple(StyleChoice(**row) for row in record.get("styles") or ())
     features = read_checkpoint_config(checkpoint).generator.feature_channels
-    if rows and len(rows[0]["vector"]) != features:
+    if recorded and len(recorded[0].vector) != features:
         raise CheckpointError(
             f"{checkpoint}: the generator reads {features} feature channels, "
-            f"expected {len(rows[0]['vector'])} as in the run"
+            f"expected {len(recorded[0].vector)} as in the run"
         )
-    choosing = None
-    if not rows:
-        choosing = choose_style(
+    style = None
+    if not recorded:
+        style = choose_style(
             replayer.config.style, checkpoint, taxonomy=replayer.taxonomy, seed=replayer.config.seed
         )
     same = generator_hash(checkpoint) == replayer.record["identity"].get("generator_hash")
-    handler = GeneratorHandler(
-        checkpoint=checkpoint,
-        num_classes=replayer.taxonomy.num_classes,
-        device=device or settings.device,
-        dtype=settings.dtype,
-        batch_pixels=settings.batch_pixels,
-        style=choosing,
-        photos=replayer.photos(),
-        donor_photos=(
-            replayer.donor_photos() if choosing is not None and choosing.reads_photos else None
-        ),
+    spec = GeneratorSpec(
+        checkpoint,
+        settings.model_copy(update={"device": device or settings.device}),
+        style,
+        replayer.photos(),
+        replayer.donor_photos() if style is not None and style.reads_photos else None,
     )
-    model = handler.load_model()
-    scene = made.scene
-    try:
-        if model.stylist is not None:
-            rows = _choose_styles(model.stylist, record, made)
-        photo: Photo = render_maps(
-            scene.label[None],
-            scene.instance[None],
-            model,
-            styles=[StyleTable.of(rows)] if rows else None,
-        )[0]
-    except Exception as error:
-        # What failed in the run may fail again: that is the answer then, and not an error.
-        if record["status"] != FAILED:
-            raise
-        if isinstance(error, DatasetError):
-            return None, None, f"read: {error}"
-        return None, None, f"render: {type(error).__name__}: {error}"
-    finally:
-        model.lease.close()
+    with open_generator(spec) as generator:
+        try:
+            photo = render_one(made, generator, index=record["index"], styles=recorded)
+        except Exception as error:
+            # What failed in the run may fail again: that is the answer then, and not an error.
+            if record["status"] != FAILED:
+                raise
+            if isinstance(error, DatasetError):
+                return None, None, f"read: {error}"
+            return None, None, f"render: {type(error).__name__}: {error}"
     if record["status"] == FAILED:
         return photo, None, None
     identical = digest(photo) == record["photo_sha256"]
@@ -345,31 +326,11 @@ def _render(
         identical=identical,
         max_abs_difference=None if difference is None else int(difference.max()),
         mean_abs_difference=None if difference is None else float(difference.mean()),
-        device=model.lease.device,
+        device=generator.lease.device,
         dtype=settings.dtype,
         same_generator=same,
     )
     return photo, comparison, None
-
-
-def _choose_styles(
-    stylist: "Stylist", record: dict[str, Any], made: Recomposed
-) -> list[dict[str, Any]]:
-    """The rows of `styles` that the run would have recorded.
-
-    Raises:
-        DatasetError: A photo that is needed is missing or cannot be read.
-    """
-    again = Record(
-        index=record["index"],
-        shard=record["shard"],
-        scene=record["scene"],
-        variant=record["variant"],
-        program=record["program"],
-        instances=[instance_row(item) for item in made.instances],
-    )
-    stylist.dress(again, made.scene.instance)
-    return again.styles
 
 
 def _write_texts(to: Path, files: dict[str, str]) -> None:

@@ -2,10 +2,11 @@
 
 import hashlib
 import io
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hdmodel.atomic import write_atomically
+from pipeline.editing.recompose import Event, InstanceRecord
 from pipeline.errors import OutputError
 
 OK = "ok"
@@ -74,9 +76,39 @@ SCHEMA = pa.schema(
 )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a sample has no photo."""
+
+    kind: Literal["read", "compose", "render"]
+    """The stage that failed."""
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class StyleChoice:
+    """The style that was chosen for one key of a sample's instance map."""
+
+    key: int
+    class_id: int
+    choice: Literal["mode", "source", "donor", "fallback", "mean"]
+    """`mode`: of the style bank. `source`, `donor`: of the object in that photo. `fallback`: the
+    mean of a photo that does not show the object. `mean`: that of its class in the style bank."""
+    mode: int | None
+    """The number of the mode, if it is one."""
+    scene: str | None
+    """The scene whose photo it was taken from, if it was."""
+    vector: tuple[float, ...]
+    """Feature channels [F]."""
+
+    def text(self) -> str:
+        """The choice in a word or two, such as `source` or `mode 3`."""
+        return f"mode {self.mode}" if self.choice == "mode" else self.choice
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
-    """What a run remembers of one sample; the columns of a manifest."""
+    """What a run remembers of one sample; a row of a manifest."""
 
     index: int
     shard: int
@@ -84,15 +116,13 @@ class Record:
     variant: int
     program: str
     """The applied program, JSON."""
-    status: str = OK
-    error_kind: str | None = None
-    """The stage that failed: read, compose or render."""
-    error: str | None = None
-    events: list[str] = field(default_factory=list)
-    """What the edits removed or skipped, JSON each."""
-    instances: list[dict[str, Any]] = field(default_factory=list)
-    styles: list[dict[str, Any]] = field(default_factory=list)
-    """What every key of the instance map looks like; empty if the generator reads no features."""
+    failure: Failure | None = None
+    """None if all went well."""
+    events: tuple[Event, ...] = ()
+    """What the edits removed or skipped."""
+    instances: tuple[InstanceRecord, ...] = ()
+    styles: tuple[StyleChoice, ...] = ()
+    """Of every key of the instance map; empty if the generator reads no features."""
     label_sha256: str | None = None
     instance_sha256: str | None = None
     photo_sha256: str | None = None
@@ -103,9 +133,21 @@ class Record:
     device: str | None = None
     dtype: str | None = None
 
-    def fail(self, kind: str, error: str) -> None:
-        """Mark the sample as failed at a stage."""
-        self.status, self.error_kind, self.error = FAILED, kind, error
+    def row(self) -> dict[str, Any]:
+        """The record as plain data, under the names of `SCHEMA`."""
+        row = asdict(self)
+        del row["failure"]
+        row["status"] = OK if self.failure is None else FAILED
+        row["error_kind"] = self.failure and self.failure.kind
+        row["error"] = self.failure and self.failure.error
+        row["events"] = [json.dumps(event) for event in row["events"]]
+        styles = {choice.key: choice.text() for choice in self.styles}
+        for instance in row["instances"]:
+            instance["top"], instance["left"], instance["bottom"], instance["right"] = instance.pop(
+                "box"
+            )
+            instance["style"] = styles.get(instance["id"])
+        return row
 
 
 def digest(array: npt.NDArray[Any]) -> str:
@@ -115,7 +157,7 @@ def digest(array: npt.NDArray[Any]) -> str:
 
 def commit_manifest(path: Path, records: Sequence[Record]) -> None:
     """Write a shard's manifest atomically: with it, the shard exists."""
-    table = pa.Table.from_pylist([asdict(record) for record in records], schema=SCHEMA)
+    table = pa.Table.from_pylist([record.row() for record in records], schema=SCHEMA)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     write_atomically(path, buffer.getvalue())

@@ -3,22 +3,32 @@
 Shape legend: S samples of a shard, H x W pixels.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.editing.operations import Donors
-from pipeline.editing.recompose import InstanceRecord, Recomposed, recompose
+from pipeline.editing.recompose import Event, InstanceRecord, Recomposed, recompose
 from pipeline.errors import DatasetError
-from pipeline.output.manifest import Record
+from pipeline.output.manifest import Failure
 from pipeline.planning.plan import PlanRow
 from pipeline.sources.reading import SceneReader
 from pipeline.taxonomy import Taxonomy
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedSample:
+    """What composing says of a sample."""
+
+    row: PlanRow
+    instances: tuple[InstanceRecord, ...] = ()
+    events: tuple[Event, ...] = ()
+    failure: Failure | None = None
+    seconds_read: float = 0.0
+    seconds_compose: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +36,7 @@ class ComposedShard:
     """The edited maps of a shard; those of failed samples are zero."""
 
     shard: int
-    records: list[Record]
+    samples: tuple[ComposedSample, ...]
     label: npt.NDArray[np.unsignedinteger]
     """Class ids [S, H, W]."""
     instance: npt.NDArray[np.int32]
@@ -59,36 +69,26 @@ def compose_shard(
     label = np.zeros((len(rows), height, width), taxonomy.label_dtype)
     instance = np.zeros((len(rows), height, width), np.int32)
     origin = np.zeros((len(rows), height, width), np.uint16)
-    records = []
+    samples = []
     for position, row in enumerate(rows):
-        record = Record(
-            index=row.index,
-            shard=row.shard,
-            scene=row.scene,
-            variant=row.variant,
-            program=row.program,
-        )
-        records.append(record)
+        failure: Failure | None = None
+        instances: tuple[InstanceRecord, ...] = ()
+        events: tuple[Event, ...] = ()
         start, read_before = perf_counter(), read.seconds
         try:
-            result = compose_sample(row, read, donors, taxonomy)
+            made = compose_sample(row, read, donors, taxonomy)
         except DatasetError as error:
-            record.fail("read", str(error))
+            failure = Failure("read", str(error))
         except Exception as error:  # noqa: BLE001 - whatever a sample breaks is recorded with it
-            record.fail("compose", f"{type(error).__name__}: {error}")
+            failure = Failure("compose", f"{type(error).__name__}: {error}")
         else:
-            label[position] = result.scene.label
-            instance[position] = result.scene.instance
-            origin[position] = result.origin
-            record.instances = [instance_row(item) for item in result.instances]
-            record.events = [json.dumps(asdict(event)) for event in result.log]
-        record.seconds_read = read.seconds - read_before
-        record.seconds_compose = perf_counter() - start - record.seconds_read
-    return ComposedShard(shard, records, label, instance, origin)
-
-
-def instance_row(item: InstanceRecord) -> dict[str, Any]:
-    """An instance record as a row of the manifest."""
-    row = asdict(item)
-    row["top"], row["left"], row["bottom"], row["right"] = row.pop("box")
-    return row
+            label[position] = made.scene.label
+            instance[position] = made.scene.instance
+            origin[position] = made.origin
+            instances, events = made.instances, made.log
+        seconds_read = read.seconds - read_before
+        seconds_compose = perf_counter() - start - seconds_read
+        samples.append(
+            ComposedSample(row, instances, events, failure, seconds_read, seconds_compose)
+        )
+    return ComposedShard(shard, tuple(samples), label, instance, origin)

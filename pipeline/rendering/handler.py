@@ -1,36 +1,47 @@
 """The Beam ModelHandler that renders whole shards with a generator.
 
-Shape legend: S samples of a shard, B of a batch, C conditioning channels, H x W pixels.
+Shape legend: S samples of a shard, H x W pixels.
 """
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler
-from torch import Tensor, nn
 
-from hdmodel.allocator import tune_allocator
-from hdmodel.checkpoint import load_generator
-from hdmodel.conditioning import condition
-from pipeline.devices import Lease, candidate_devices, lease_device
+from pipeline.devices import candidate_devices
 from pipeline.errors import DatasetError
 from pipeline.fit import photos_per_batch
-from pipeline.output.manifest import FAILED
+from pipeline.output.manifest import Failure, StyleChoice
+from pipeline.rendering.batching import device_is_lost, render_in_batches
 from pipeline.rendering.compose import ComposedShard
+from pipeline.rendering.generator import (
+    GeneratorSpec,
+    LoadedGenerator,
+    load_on_device,
+    render_maps,
+)
 from pipeline.scene import Photo
-from pipeline.sources.reading import SceneReader
-from pipeline.styles.style import Style
-from pipeline.styles.stylist import StyleTable, Stylist, paint
+from pipeline.styles.stylist import StyleTable, Stylist
 
 NAMESPACE = "hdsynth"
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedSample:
+    """What rendering says of a sample; nothing if composing it failed."""
+
+    styles: tuple[StyleChoice, ...] = ()
+    failure: Failure | None = None
+    seconds_read: float = 0.0
+    """Spent reading photos that styles are taken from."""
+    seconds_render: float = 0.0
+    device: str | None = None
+    dtype: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +49,7 @@ class RenderedShard:
     """A shard with its photos; those of failed samples are black."""
 
     composed: ComposedShard
+    samples: tuple[RenderedSample, ...]
     photo: Photo
     """uint8 [S, H, W, 3]."""
 
@@ -47,82 +59,29 @@ class RenderedShard:
         return self.composed.nbytes + self.photo.nbytes
 
 
-@dataclass(frozen=True, eq=False)  # no slots: Beam shares it by a weak reference
-class LoadedGenerator:
-    """A generator on its device."""
-
-    network: nn.Module
-    num_classes: int
-    instance_edges: bool
-    """Whether it reads the boundary map of the instances."""
-    lease: Lease
-    dtype: torch.dtype
-    stylist: Stylist | None = None
-    """Chooses how objects look; None for a generator that reads no features."""
-
-
 class GeneratorHandler(ModelHandler[ComposedShard, RenderedShard, LoadedGenerator]):
-    """Loads a checkpoint once per process and renders shards with it.
+    """Loads a generator once per process and renders shards with it.
 
     A shard is cut into batches of at most `batch_pixels` pixels. A batch that runs out of memory
     is halved; a sample that fails alone is recorded as failed, and its neighbours are rendered.
 
     Args:
-        checkpoint: Checkpoint folder.
-        num_classes: Classes of the label maps.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        dtype: Name of the arithmetic's dtype.
-        batch_pixels: Largest batch in pixels; at least one photo is rendered at a time.
-        style: How objects look; None for a generator that reads no features.
-        photos: Reads scenes with photos; only needed by a style that reads photos.
-        donor_photos: The same for the scenes of donors, if those are of another dataset.
+        spec: The generator.
         devices: Finds the devices of a request; tests put made-up ones here.
     """
 
     def __init__(
-        self,
-        *,
-        checkpoint: Path,
-        num_classes: int,
-        device: str,
-        dtype: str,
-        batch_pixels: int,
-        style: Style | None = None,
-        photos: SceneReader | None = None,
-        donor_photos: SceneReader | None = None,
-        devices: Callable[[str], list[str]] = candidate_devices,
+        self, spec: GeneratorSpec, *, devices: Callable[[str], list[str]] = candidate_devices
     ) -> None:
         super().__init__()
-        self._checkpoint = checkpoint
-        self._num_classes = num_classes
-        self._device = device
-        self._dtype = dtype
-        self._batch_pixels = batch_pixels
-        self._style = style
-        self._photos = photos
-        self._donor_photos = donor_photos
+        self._spec = spec
         self._devices = devices
 
     def load_model(self) -> LoadedGenerator:
-        """Take a device and load the checkpoint onto it, with what chooses the looks."""
-        tune_allocator()
-        lease = lease_device(self._devices(self._device))
-        dtype: torch.dtype = getattr(torch, self._dtype)
-        network = load_generator(self._checkpoint, device=lease.device, dtype=dtype)
-        stylist = None
-        if self._style is not None:
-            stylist = Stylist(
-                self._style,
-                self._checkpoint,
-                read=self._photos,
-                read_donors=self._donor_photos,
-                device=lease.device,
-            )
-        model = LoadedGenerator(
-            network, self._num_classes, network.config.instance_edges, lease, dtype, stylist
-        )
-        weakref.finalize(model, lease.close)
-        return model
+        """Take a device, until the generator is no longer used, and load the generator onto it."""
+        generator = load_on_device(self._spec, devices=self._devices)
+        weakref.finalize(generator, generator.lease.close)
+        return generator
 
     def run_inference(
         self,
@@ -132,7 +91,7 @@ class GeneratorHandler(ModelHandler[ComposedShard, RenderedShard, LoadedGenerato
     ) -> Iterable[RenderedShard]:
         """Render shards; Beam's batch is always a single one."""
         for composed in batch:
-            yield render_shard(composed, model, batch_pixels=self._batch_pixels)
+            yield render_shard(composed, model, batch_pixels=self._spec.settings.batch_pixels)
 
     def get_num_bytes(self, batch: Sequence[ComposedShard]) -> int:
         """Bytes of the maps; Beam's default would pickle them to find out."""
@@ -148,135 +107,81 @@ class GeneratorHandler(ModelHandler[ComposedShard, RenderedShard, LoadedGenerato
 
 
 def render_shard(
-    composed: ComposedShard, model: LoadedGenerator, *, batch_pixels: int
+    composed: ComposedShard, generator: LoadedGenerator, *, batch_pixels: int
 ) -> RenderedShard:
-    """Render the samples of a shard that have maps, and note in their records how it went."""
-    samples, height, width = composed.label.shape
-    photo = np.zeros((samples, height, width, 3), np.uint8)
-    if model.stylist is not None:
-        for position, record in enumerate(composed.records):
-            if record.status != FAILED:
-                _dress(composed, position, model.stylist, device=model.lease.device)
-    todo = [i for i, record in enumerate(composed.records) if record.status != FAILED]
-    size = photos_per_batch(batch_pixels, (height, width))
-    for start in range(0, len(todo), size):
-        for positions, result, seconds in _render_robustly(
-            todo[start : start + size], composed, model
-        ):
-            for place, position in enumerate(positions):
-                record = composed.records[position]
-                record.seconds_render += seconds / len(positions)
-                record.device = str(model.lease.device)
-                record.dtype = str(model.dtype).removeprefix("torch.")
-                if isinstance(result, str):
-                    record.fail("render", result)
-                    Metrics.counter(NAMESPACE, "samples_failed_render").inc()
-                else:
-                    photo[position] = result[place]
-    return RenderedShard(composed, photo)
+    """Render the samples of a shard that have maps, and say of each how it went."""
+    count, height, width = composed.label.shape
+    photo = np.zeros((count, height, width, 3), np.uint8)
+    samples = [RenderedSample()] * count
+    todo = [i for i, sample in enumerate(composed.samples) if sample.failure is None]
+    if generator.stylist is not None:
+        for position in todo:
+            samples[position] = _assign_styles(
+                composed, position, generator.stylist, device=generator.lease.device
+            )
+        todo = [i for i in todo if samples[i].failure is None]
+
+    def render(positions: Sequence[int]) -> Photo:
+        styles = None
+        if generator.stylist is not None:
+            styles = [StyleTable.of(samples[i].styles) for i in positions]
+        return render_maps(
+            composed.label[positions], composed.instance[positions], generator, styles=styles
+        )
+
+    for batch in render_in_batches(
+        todo,
+        render,
+        size=photos_per_batch(batch_pixels, (height, width)),
+        device=generator.lease.device,
+        halved=Metrics.counter(NAMESPACE, "batches_halved").inc,
+    ):
+        for place, position in enumerate(batch.positions):
+            failure = None
+            if isinstance(batch.result, str):
+                failure = Failure("render", batch.result)
+                _count_failure(failure)
+            else:
+                photo[position] = batch.result[place]
+            sample = samples[position]
+            samples[position] = replace(
+                sample,
+                failure=failure,
+                seconds_render=sample.seconds_render + batch.seconds / len(batch.positions),
+                device=generator.lease.device,
+                dtype=str(generator.dtype).removeprefix("torch."),
+            )
+    return RenderedShard(composed, tuple(samples), photo)
 
 
-def _dress(composed: ComposedShard, position: int, stylist: Stylist, *, device: str) -> None:
-    """Choose the looks of one sample; one without them is recorded as failed."""
-    record = composed.records[position]
+def _assign_styles(
+    composed: ComposedShard, position: int, stylist: Stylist, *, device: str
+) -> RenderedSample:
+    """Choose the styles of one sample; one without them has failed."""
+    sample = composed.samples[position]
+    styles: tuple[StyleChoice, ...] = ()
+    failure: Failure | None = None
     start, read_before = perf_counter(), stylist.seconds
     try:
-        stylist.dress(record, composed.instance[position])
+        styles = stylist.assign_styles(
+            composed.instance[position],
+            sample.instances,
+            scene=sample.row.scene,
+            index=sample.row.index,
+        )
     except DatasetError as error:
-        # As for maps that cannot be read: nothing of the sample is there.
-        composed.label[position] = 0
-        composed.instance[position] = 0
-        record.instances, record.events = [], []
-        record.fail("read", str(error))
-        Metrics.counter(NAMESPACE, "samples_failed_read").inc()
+        failure = Failure("read", str(error))
     except Exception as error:
         if device_is_lost(device, error):
             raise
-        record.fail("render", f"{type(error).__name__}: {error}")
-        Metrics.counter(NAMESPACE, "samples_failed_render").inc()
+        failure = Failure("render", f"{type(error).__name__}: {error}")
     seconds_read = stylist.seconds - read_before
-    record.seconds_read += seconds_read
-    record.seconds_render += perf_counter() - start - seconds_read
+    if failure is not None:
+        _count_failure(failure)
+    return RenderedSample(
+        styles, failure, seconds_read, seconds_render=perf_counter() - start - seconds_read
+    )
 
 
-def _render_robustly(
-    positions: list[int], composed: ComposedShard, model: LoadedGenerator
-) -> Iterator[tuple[list[int], Photo | str, float]]:
-    """Render a batch, in halves where it fails; yields photos or the reason, and the seconds."""
-    start = perf_counter()
-    try:
-        styles = [StyleTable.of(composed.records[i].styles) for i in positions]
-        photos = render_maps(
-            composed.label[positions],
-            composed.instance[positions],
-            model,
-            styles=styles if model.stylist is not None else None,
-        )
-    except Exception as error:
-        if device_is_lost(model.lease.device, error):
-            raise
-        failure = f"{type(error).__name__}: {error}"
-    else:
-        yield positions, photos, perf_counter() - start
-        return
-    if len(positions) == 1:
-        yield positions, failure, perf_counter() - start
-        return
-    if model.lease.device.startswith("cuda"):
-        torch.cuda.empty_cache()
-    Metrics.counter(NAMESPACE, "batches_halved").inc()
-    middle = len(positions) // 2
-    yield from _render_robustly(positions[:middle], composed, model)
-    yield from _render_robustly(positions[middle:], composed, model)
-
-
-def device_is_lost(device: str, error: Exception) -> bool:
-    """Whether an error is the device's and not the batch's: nothing can be rendered on it any more.
-
-    A CUDA context that broke fails every later call, so samples would be blamed one by one.
-    """
-    if not device.startswith("cuda") or isinstance(error, torch.OutOfMemoryError):
-        return False
-    try:
-        torch.cuda.synchronize(device)
-    except RuntimeError:
-        return True
-    return False
-
-
-def render_maps(
-    label: npt.NDArray[np.unsignedinteger],
-    instance: npt.NDArray[np.int32],
-    model: LoadedGenerator,
-    *,
-    styles: Sequence[StyleTable] | None = None,
-) -> Photo:
-    """Render photos of label and instance maps.
-
-    Args:
-        label: Class ids [B, H, W].
-        instance: Instance ids [B, H, W].
-        model: The generator.
-        styles: The features of each map's objects [B]; None if the generator reads none.
-
-    Returns:
-        RGB photos, uint8 [B, H, W, 3].
-
-    Raises:
-        ValueError: The generator's output is not finite.
-    """
-    device = torch.device(model.lease.device)
-    with torch.inference_mode():
-        instance_BHW = torch.from_numpy(instance).to(device)
-        conditioning_BCHW = condition(
-            torch.from_numpy(label.astype(np.int32, copy=False)).to(device),
-            instance_BHW if model.instance_edges else None,
-            num_classes=model.num_classes,
-            features=None if styles is None else paint(instance_BHW, styles),
-            dtype=model.dtype,
-        )
-        photo_BCHW: Tensor = model.network(conditioning_BCHW)
-        if not bool(photo_BCHW.isfinite().all()):
-            raise ValueError("the generator's output is not finite")
-        photo_BCHW = photo_BCHW.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-        return photo_BCHW.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+def _count_failure(failure: Failure) -> None:
+    Metrics.counter(NAMESPACE, f"samples_failed_{failure.kind}").inc()

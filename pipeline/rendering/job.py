@@ -2,8 +2,7 @@
 
 import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import apache_beam as beam
@@ -14,15 +13,15 @@ from hdmodel.allocator import tune_allocator
 from pipeline.donors.bank import DonorBank
 from pipeline.fit import FitMode
 from pipeline.output.folder import OutputFolder
-from pipeline.output.manifest import FAILED, commit_manifest, digest
+from pipeline.output.manifest import Record, commit_manifest, digest
 from pipeline.output.store import ShardArrays, Store
 from pipeline.output.summary import STAGES
 from pipeline.planning.plan import read_shard_plan
 from pipeline.rendering.compose import ComposedShard, compose_shard
-from pipeline.rendering.handler import NAMESPACE, GeneratorHandler, RenderedShard
+from pipeline.rendering.generator import GeneratorSpec
+from pipeline.rendering.handler import NAMESPACE, GeneratorHandler, RenderedSample, RenderedShard
 from pipeline.sources import Source
-from pipeline.sources.reading import SceneReader, photo_reader
-from pipeline.styles.style import Style
+from pipeline.sources.reading import SceneReader
 from pipeline.taxonomy import Taxonomy
 
 Shards = beam.PTransform[beam.PCollection[int], beam.PCollection[int]]
@@ -37,30 +36,7 @@ class JobSpec:
     taxonomy: Taxonomy
     size: tuple[int, int]
     fit: FitMode
-    checkpoint: Path
-    device: str
-    dtype: str
-    batch_pixels: int
-    style: Style | None = None
-    donor_photos: SceneReader | None = None
-    """Reads the photos of donors that come from another dataset."""
-    accelerator: str | None = None
-
-    def handler(self) -> GeneratorHandler:
-        """The model handler of the job."""
-        photos = None
-        if self.style is not None and self.style.reads_photos:
-            photos = photo_reader(self.source, self.taxonomy, size=self.size, mode=self.fit)
-        return GeneratorHandler(
-            checkpoint=self.checkpoint,
-            num_classes=self.taxonomy.num_classes,
-            device=self.device,
-            dtype=self.dtype,
-            batch_pixels=self.batch_pixels,
-            style=self.style,
-            photos=photos,
-            donor_photos=self.donor_photos,
-        )
+    generator: GeneratorSpec
 
 
 class ShardCoder(beam.coders.Coder):
@@ -109,7 +85,10 @@ class ComposeShard(beam.DoFn):
         rows = read_shard_plan(self._spec.out.plan, shard)
         composed = compose_shard(shard, rows, self._read, self._donors.cutout, self._spec.taxonomy)
         for kind in ("read", "compose"):
-            failed = sum(record.error_kind == kind for record in composed.records)
+            failed = sum(
+                sample.failure is not None and sample.failure.kind == kind
+                for sample in composed.samples
+            )
             Metrics.counter(NAMESPACE, f"samples_failed_{kind}").inc(failed)
         yield composed
 
@@ -126,27 +105,69 @@ class WriteShard(beam.DoFn):
 
     def process(self, rendered: RenderedShard) -> Iterator[int]:
         """Write and commit one shard; yields its number."""
+        shard = rendered.composed.shard
         start = perf_counter()
-        composed = rendered.composed
-        self._store.write_shard(
-            composed.shard,
-            ShardArrays(rendered.photo, composed.label, composed.instance, composed.origin),
-        )
-        for position, record in enumerate(composed.records):
-            record.label_sha256 = digest(composed.label[position])
-            record.instance_sha256 = digest(composed.instance[position])
-            record.photo_sha256 = digest(rendered.photo[position])
-        seconds = perf_counter() - start
-        for record in composed.records:
-            record.seconds_write = seconds / len(composed.records)
-        commit_manifest(self._out.manifest(composed.shard), composed.records)
+        arrays = shard_arrays(rendered)
+        self._store.write_shard(shard, arrays)
+        records = join_records(rendered, arrays)
+        seconds = (perf_counter() - start) / len(records)
+        records = [replace(record, seconds_write=seconds) for record in records]
+        commit_manifest(self._out.manifest(shard), records)
         for stage in STAGES:
-            spent = sum(getattr(record, f"seconds_{stage}") for record in composed.records)
+            spent = sum(getattr(record, f"seconds_{stage}") for record in records)
             Metrics.distribution(NAMESPACE, f"shard_{stage}_ms").update(int(1000 * spent))
-        ok = sum(record.status != FAILED for record in composed.records)
+        ok = sum(record.failure is None for record in records)
         Metrics.counter(NAMESPACE, "samples_ok").inc(ok)
         Metrics.counter(NAMESPACE, "shards_committed").inc()
-        yield composed.shard
+        yield shard
+
+
+def shard_arrays(rendered: RenderedShard) -> ShardArrays:
+    """The pixels to write; of a sample whose styles could not be read, no maps either."""
+    composed = rendered.composed
+    label, instance = composed.label, composed.instance
+    unread = [i for i, sample in enumerate(rendered.samples) if _is_unread(sample)]
+    if unread:
+        label, instance = label.copy(), instance.copy()
+        label[unread] = 0
+        instance[unread] = 0
+    return ShardArrays(rendered.photo, label, instance, composed.origin)
+
+
+def join_records(rendered: RenderedShard, arrays: ShardArrays) -> list[Record]:
+    """What composing and rendering say of each sample, and the digests of its pixels, in one."""
+    records = []
+    for position, (composed, sample) in enumerate(
+        zip(rendered.composed.samples, rendered.samples, strict=True)
+    ):
+        unread = _is_unread(sample)
+        records.append(
+            Record(
+                index=composed.row.index,
+                shard=composed.row.shard,
+                scene=composed.row.scene,
+                variant=composed.row.variant,
+                program=composed.row.program,
+                failure=composed.failure or sample.failure,
+                events=() if unread else composed.events,
+                instances=() if unread else composed.instances,
+                styles=sample.styles,
+                label_sha256=digest(arrays.label[position]),
+                instance_sha256=digest(arrays.instance[position]),
+                photo_sha256=digest(arrays.photo[position]),
+                seconds_read=composed.seconds_read + sample.seconds_read,
+                seconds_compose=composed.seconds_compose,
+                seconds_render=sample.seconds_render,
+                device=sample.device,
+                dtype=sample.dtype,
+            )
+        )
+    return records
+
+
+def _is_unread(sample: RenderedSample) -> bool:
+    """Whether a photo could not be read: as for maps that cannot be, nothing is left of it."""
+    return sample.failure is not None and sample.failure.kind == "read"
 
 
 class RenderShards(Shards):
@@ -163,11 +184,12 @@ class RenderShards(Shards):
 
     def expand(self, pcoll: beam.PCollection[int]) -> beam.PCollection[int]:
         """Wire compose, render and write."""
+        handler = GeneratorHandler(self._spec.generator)
         committed: beam.PCollection[int] = (
             pcoll
             | "Spread" >> beam.Reshuffle()
             | "Compose" >> beam.ParDo(ComposeShard(self._spec))
-            | "Render" >> RunInference(self._spec.handler()).with_output_types(RenderedShard)
+            | "Render" >> RunInference(handler).with_output_types(RenderedShard)
             | "Write" >> beam.ParDo(WriteShard(self._spec.out))
         )
         return committed
@@ -176,8 +198,9 @@ class RenderShards(Shards):
 def build(pipeline: beam.Pipeline, spec: JobSpec, shards: list[int]) -> beam.PCollection[int]:
     """Add the job for some shards to a Beam pipeline; the result holds the committed numbers."""
     transform: Shards = RenderShards(spec)
-    if spec.accelerator is not None:
-        transform = transform.with_resource_hints(accelerator=spec.accelerator)
+    accelerator = spec.generator.settings.accelerator
+    if accelerator is not None:
+        transform = transform.with_resource_hints(accelerator=accelerator)
     committed: beam.PCollection[int] = (
         pipeline | "Shards" >> beam.Create(shards, reshuffle=False) | "RenderShards" >> transform
     )

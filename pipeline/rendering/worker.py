@@ -1,4 +1,7 @@
-"""The main program of a worker process on the driver's machine: `python -m pipeline.worker DIR`."""
+"""The main program of a worker process: `python -m pipeline.rendering.worker DIR`.
+
+The driver starts it, on its own machine.
+"""
 
 import logging
 import os

@@ -1,1 +1,1 @@
-"""How objects look: their styles, where they come from, and the bank of them."""
+"""The styles of objects: where they come from, how they are chosen, and the bank of them."""

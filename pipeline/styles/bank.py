@@ -24,6 +24,7 @@ from hdmodel.checkpoint import (
 )
 from hdmodel.encoder import FeatureEncoder, average_over_objects
 from hdmodel.errors import CheckpointError, ConfigError
+from hdmodel.photos import from_uint8
 from hdmodel.styles import StyleBank, cluster_styles
 from pipeline.checkpoints import choose_checkpoint
 from pipeline.errors import DatasetError
@@ -41,7 +42,7 @@ READERS = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Looks:
+class EncodedObjects:
     """The features of objects; stuff, and crowds, are one object per class and scene."""
 
     features: npt.NDArray[np.float32]
@@ -86,7 +87,7 @@ def style_dataset(checkpoint: Path, given: Mapping[str, Any]) -> DatasetConfig:
 
 
 def encoding_size(
-    checkpoint: Path, size: tuple[int, int] | None, mode: str | None
+    checkpoint: Path, size: tuple[int, int] | None, fit_mode: str | None
 ) -> tuple[tuple[int, int], FitMode]:
     """The size at which photos are encoded, and how they come to it: by default the training's.
 
@@ -102,10 +103,10 @@ def encoding_size(
                 f"{checkpoint}: does not say at which size it was trained; give --size HxW"
             )
         size = _trained_size(checkpoint)
-    mode = mode or trained.get("fit", "resize")
-    if mode not in FIT_MODES:
-        raise ConfigError(f"fit: {mode!r}, expected one of {', '.join(FIT_MODES)}")
-    return size, cast(FitMode, mode)
+    fit_mode = fit_mode or trained.get("fit", "resize")
+    if fit_mode not in FIT_MODES:
+        raise ConfigError(f"fit: {fit_mode!r}, expected one of {', '.join(FIT_MODES)}")
+    return size, cast(FitMode, fit_mode)
 
 
 def _trained_size(checkpoint: Path) -> tuple[int, int]:
@@ -123,20 +124,20 @@ def make_style_bank(
     dataset: DatasetConfig,
     *,
     size: tuple[int, int],
-    mode: FitMode,
+    fit_mode: FitMode,
     modes: int,
     min_area: int,
     seed: int,
     device: str,
     limit: int | None = None,
 ) -> StyleBank:
-    """Encode every object of a dataset and cluster their looks class by class.
+    """Encode every object of a dataset and cluster their features class by class.
 
     Args:
         checkpoint: Folder with the encoder.
         dataset: Scenes with photos; scenes without are left out.
         size: Height and width to which scenes are fitted.
-        mode: How they are fitted.
+        fit_mode: How they are fitted.
         modes: Most modes of a class.
         min_area: Pixels from which an object counts, see `cluster_styles`.
         seed: Of the clustering.
@@ -156,24 +157,24 @@ def make_style_bank(
     if limit is not None and limit < len(refs):
         refs = [refs[i * len(refs) // limit] for i in range(limit)]
     encoder = load_encoder(checkpoint, device=device, dtype=torch.float32)
-    looks = encode_objects(encoder, source, refs, size=size, mode=mode)
+    objects = encode_objects(encoder, source, refs, size=size, fit_mode=fit_mode)
     return cluster_styles(
-        looks.features,
-        looks.class_ids,
-        looks.pixels,
+        objects.features,
+        objects.class_ids,
+        objects.pixels,
         num_classes=source.taxonomy.num_classes,
         categories=[c.category for c in source.taxonomy.classes],
         encoder_sha256=config.sha256[ENCODER_FILE],
         seed=seed,
         modes=modes,
         min_area=min_area,
-        crowds=looks.crowds,
+        crowds=objects.crowds,
         class_names=source.taxonomy.class_names,
         provenance={
             "dataset": {k: v for k, v in dataset.to_plain().items() if v is not None},
             "scenes": len(refs),
             "size": list(size),
-            "fit": mode,
+            "fit": fit_mode,
         },
     )
 
@@ -184,8 +185,8 @@ def encode_objects(
     refs: Sequence[SceneRef],
     *,
     size: tuple[int, int],
-    mode: FitMode,
-) -> Looks:
+    fit_mode: FitMode,
+) -> EncodedObjects:
     """The features of every object of some scenes.
 
     Args:
@@ -193,28 +194,28 @@ def encode_objects(
         source: The dataset.
         refs: Scenes of it with photos, at least one.
         size: Height and width to which they are fitted.
-        mode: How they are fitted.
+        fit_mode: How they are fitted.
 
     Raises:
         DatasetError: A file cannot be used.
     """
     batch = photos_per_batch(ENCODED_PIXELS, size)
-    found: list[Looks] = []
+    found: list[EncodedObjects] = []
     done = 0
     with progress_bar("encoding scenes", len(refs)) as advance:
-        for scenes in _read_ahead(source, refs, batch=batch, size=size, mode=mode):
+        for scenes in _read_ahead(source, refs, batch=batch, size=size, fit_mode=fit_mode):
             found.append(_encode(encoder, scenes, source.taxonomy))
             done += len(scenes)
             advance(done)
-    return Looks(
+    return EncodedObjects(
         *(
-            np.concatenate([getattr(looks, name) for looks in found])
+            np.concatenate([getattr(part, name) for part in found])
             for name in ("features", "class_ids", "pixels", "crowds")
         )
     )
 
 
-def _encode(encoder: FeatureEncoder, scenes: Sequence[Scene], taxonomy: Taxonomy) -> Looks:
+def _encode(encoder: FeatureEncoder, scenes: Sequence[Scene], taxonomy: Taxonomy) -> EncodedObjects:
     """The features of every object of scenes of one size; equal ids in two scenes are two."""
     device = encoder.head.conv.weight.device
     keys: list[npt.NDArray[np.int32]] = []
@@ -234,7 +235,7 @@ def _encode(encoder: FeatureEncoder, scenes: Sequence[Scene], taxonomy: Taxonomy
     photo_BHWC = torch.from_numpy(np.stack([s.photo for s in scenes if s.photo is not None]))
     object_BHW = torch.from_numpy(np.stack(objects)).to(device)
     with torch.inference_mode():
-        photo_BCHW = photo_BHWC.to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        photo_BCHW = from_uint8(photo_BHWC.to(device).permute(0, 3, 1, 2))
         pixels_BFHW = encoder.encode_pixels(photo_BCHW)
         means_BFHW = average_over_objects(pixels_BFHW, object_BHW, count=count)
         # Constant over each object: any of its pixels will do.
@@ -243,7 +244,7 @@ def _encode(encoder: FeatureEncoder, scenes: Sequence[Scene], taxonomy: Taxonomy
     key = np.concatenate(keys).astype(np.int64)
     single = key >= INSTANCES_PER_CLASS
     class_ids = np.where(single, key // INSTANCES_PER_CLASS, key)
-    return Looks(
+    return EncodedObjects(
         features=features_NF.cpu().numpy(),
         class_ids=class_ids,
         pixels=np.concatenate(pixels).astype(np.int64),
@@ -257,11 +258,11 @@ def _read_ahead(
     *,
     batch: int,
     size: tuple[int, int],
-    mode: FitMode,
+    fit_mode: FitMode,
 ) -> Iterator[list[Scene]]:
     """Batches of fitted scenes; the next one is read while one is worked on."""
     batches = [refs[start : start + batch] for start in range(0, len(refs), batch)]
-    read = partial(read_fitted, source, size=size, mode=mode)
+    read = partial(read_fitted, source, size=size, fit_mode=fit_mode)
     with ThreadPoolExecutor(READERS) as pool:
         coming = [pool.submit(read, ref) for ref in batches[0]]
         for following in [*batches[1:], ()]:
@@ -270,13 +271,15 @@ def _read_ahead(
             yield scenes
 
 
-def read_fitted(source: Source, ref: SceneRef, *, size: tuple[int, int], mode: FitMode) -> Scene:
+def read_fitted(
+    source: Source, ref: SceneRef, *, size: tuple[int, int], fit_mode: FitMode
+) -> Scene:
     """Read a scene with its photo, at a size.
 
     Raises:
         DatasetError: A file cannot be used.
     """
-    return fit(source.read(ref), size, mode, source.taxonomy)
+    return fit(source.read(ref), size, fit_mode, source.taxonomy)
 
 
 def _check_networks(config: CheckpointConfig, checkpoint: Path) -> None:
@@ -299,7 +302,7 @@ def _with_photos(source: Source, dataset: DatasetConfig) -> list[SceneRef]:
     refs = [ref for ref in source.scenes if ref.photo is not None]
     where = f"{dataset.root}: " + (f"split {dataset.split!r}" if dataset.split else "the dataset")
     if not refs:
-        raise DatasetError(f"{where} has no photos, expected some to take looks from")
+        raise DatasetError(f"{where} has no photos, expected some to take styles from")
     if without := len(source.scenes) - len(refs):
         log.warning("%s: %d of %d scenes have no photo", where, without, len(source.scenes))
     return refs

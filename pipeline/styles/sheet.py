@@ -17,13 +17,14 @@ from hdmodel.atomic import write_atomically
 from hdmodel.checkpoint import load_generator
 from hdmodel.conditioning import condition
 from hdmodel.generator import Generator
+from hdmodel.photos import to_uint8
 from hdmodel.styles import StyleBank, load_styles
 from pipeline.checkpoints import choose_checkpoint
 from pipeline.errors import DatasetError
 from pipeline.pictures import draw_map
 from pipeline.progress import progress_bar
 from pipeline.scene import INSTANCES_PER_CLASS, Photo, Scene
-from pipeline.styles.stylist import StyleTable, paint
+from pipeline.styles.stylist import StyleTable, feature_channels
 from pipeline.taxonomy import Taxonomy
 
 MOST_ROWS = 8
@@ -55,7 +56,7 @@ def write_style_sheet(
 ) -> Path:
     """Render a scene in every mode of its main classes and write the picture as PNG.
 
-    In each row only the look of one class changes; all others have their most frequent mode.
+    In each row only the style of one class changes; all others have their most frequent mode.
     Things are shown enlarged, around the largest one of the scene.
 
     Args:
@@ -165,11 +166,10 @@ def _render(
             label_BHW,
             instance_BHW if config.instance_edges else None,
             num_classes=config.num_classes,
-            features=paint(instance_BHW, [StyleTable(keys, vectors)]),
+            features=feature_channels(instance_BHW, [StyleTable(keys, vectors)]),
         )
         photo_CHW = generator(conditioning_BCHW)[0]
-        scaled_HWC = ((photo_CHW.float().clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0)
-    photo: Photo = scaled_HWC.to(torch.uint8).cpu().numpy()
+    photo: Photo = to_uint8(photo_CHW).permute(1, 2, 0).cpu().numpy()
     return photo
 
 
@@ -216,7 +216,7 @@ def draw_sheet(rows: list[Row], *, heads: list[tuple[str, Photo]], title: str) -
     sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, MARGIN), title, INK, _font(TITLE_SIZE))
-    hint = "In each row one class changes its look; all others have mode 0. Share of objects."
+    hint = "In each row one class changes its style; all others have mode 0. Share of objects."
     pen.text((MARGIN, MARGIN + TITLE_SIZE + 8), hint, PALE, _font(CAPTION_SIZE))
     lines = [Row("", "", [p for _, p in heads], [caption for caption, _ in heads]), *rows]
     for number, row in enumerate(lines):

@@ -1,6 +1,6 @@
-"""How objects are to look: what a job asks for, and whether its generator and dataset allow it.
+"""Styles of objects: what a job asks for, and whether its generator and dataset allow it.
 
-What is looked up when a sample is rendered is in `pipeline.stylist`.
+What is looked up when a sample is rendered is in `pipeline.styles.stylist`.
 """
 
 from collections.abc import Collection
@@ -33,7 +33,7 @@ MAKE_BANK = "make one with hdsynth styles {checkpoint} --dataset DIR --format FM
 
 
 class StyleConfig(Settings):
-    """How objects look, for generators that read features; `style: mean` is `{mode: mean}`."""
+    """The styles of objects, for generators that read features; `style: mean` is `{mode: mean}`."""
 
     mode: StyleMode = "random"
     """`source`: as in the photo they come from. `random`: a mode of the style bank for each object.
@@ -73,7 +73,7 @@ class Style:
         return self.mode == "source"
 
     def identity(self) -> dict[str, Any]:
-        """The part of a job's identity that decides how objects look; the seed is there already."""
+        """The part of a job's identity that decides styles; the seed is there already."""
         return {
             "mode": self.mode,
             "fixed": {str(class_id): number for class_id, number in sorted(self.fixed.items())},
@@ -176,7 +176,7 @@ def _fixed(
 
 
 def check_photos(source: Source, scenes: Collection[str], *, photos: PhotoMode) -> None:
-    """Check that every scene of a job that looks like its source has a photo listed.
+    """Check that every scene that styles are taken from has a photo listed.
 
     Args:
         source: The dataset.
@@ -193,6 +193,6 @@ def check_photos(source: Source, scenes: Collection[str], *, photos: PhotoMode) 
     missing = [ref.name for ref in source.scenes if ref.name in wanted and ref.photo is None]
     if missing:
         raise DatasetError(
-            f"style source: {len(missing)} of {len(wanted)} scenes have no photo to take the looks "
+            f"style source: {len(missing)} of {len(wanted)} scenes have no photo to take styles "
             f"from, such as {missing[0]}; add the photos, or use style random or mean"
         )

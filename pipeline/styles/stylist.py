@@ -1,14 +1,14 @@
-"""Choosing a feature vector for every object of a sample, and painting them as feature channels.
+"""Choosing a feature vector for every object of a sample, and the feature channels that they make.
 
 Shape legend: B batch, F feature channels, K objects of a sample, H x W pixels.
 """
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,10 @@ from torch import Tensor
 from hdmodel.checkpoint import ENCODER_FILE, load_encoder, read_checkpoint_config
 from hdmodel.encoder import FeatureEncoder
 from hdmodel.errors import CheckpointError
+from hdmodel.photos import from_uint8
+from pipeline.editing.recompose import InstanceRecord
 from pipeline.errors import DatasetError
-from pipeline.output.manifest import Record
+from pipeline.output.manifest import StyleChoice
 from pipeline.rng import sample_generator
 from pipeline.scene import INSTANCES_PER_CLASS, InstanceMap, Scene
 from pipeline.sources.reading import SceneReader
@@ -45,11 +47,11 @@ class StyleTable:
     """Features [K, F]."""
 
     @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]]) -> "StyleTable":
-        """The table that a record's `styles` describe."""
+    def of(cls, choices: Sequence[StyleChoice]) -> "StyleTable":
+        """The table of all choices for one instance map, sorted by key."""
         return cls(
-            np.array([row["key"] for row in rows], np.int32),
-            np.array([row["vector"] for row in rows], np.float32),
+            np.array([choice.key for choice in choices], np.int32),
+            np.array([choice.vector for choice in choices], np.float32),
         )
 
     def get(self, key: int) -> Vector | None:
@@ -60,7 +62,9 @@ class StyleTable:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _SceneLooks:
+class _SceneStyles:
+    """The features of the objects of one photo."""
+
     table: StyleTable
     pixels: npt.NDArray[np.int64]
     """Of each key [K]."""
@@ -73,7 +77,7 @@ class _SceneLooks:
 
 
 class Stylist:
-    """Chooses how the objects of samples look.
+    """Chooses the style of every object of a sample.
 
     Args:
         style: The style of the job.
@@ -118,7 +122,7 @@ class Stylist:
                 raise CheckpointError(
                     f"{checkpoint}: the style bank is another one than when the job was prepared"
                 )
-        self._looks: OrderedDict[tuple[SceneReader, str], _SceneLooks] = OrderedDict()
+        self._scenes: OrderedDict[tuple[SceneReader, str], _SceneStyles] = OrderedDict()
         self._lock = threading.Lock()  # engines may share a model among threads
 
     @property
@@ -126,65 +130,82 @@ class Stylist:
         """Time spent reading files so far."""
         return sum(reader.seconds for reader in {self._read, self._read_donors} if reader)
 
-    def dress(self, record: Record, instance: InstanceMap) -> None:
-        """Choose how the objects of a sample look, and note it in its record.
+    def assign_styles(
+        self,
+        instance: InstanceMap,
+        objects: Sequence[InstanceRecord],
+        *,
+        scene: str,
+        index: int,
+    ) -> tuple[StyleChoice, ...]:
+        """Choose a style for every key of a sample's instance map.
 
         Args:
-            record: The sample's record; `styles` and the `style` of its instances are filled in.
-            instance: The sample's instance map, int32 [H, W].
+            instance: Instance ids, int32 [H, W].
+            objects: The single objects in it.
+            scene: The scene that the sample was made from.
+            index: The sample's number; with the run's seed it keys what is drawn.
+
+        Returns:
+            One choice per key, sorted by key.
 
         Raises:
             DatasetError: A photo that is needed is missing or cannot be read.
         """
-        objects = {item["id"]: item for item in record.instances}
-        styles = [
-            self._choose(key, objects.get(key), record) for key in np.unique(instance).tolist()
-        ]
-        for row in styles:
-            if row["key"] in objects:
-                objects[row["key"]]["style"] = describe(row)
-        record.styles = styles
+        by_id = {item.id: item for item in objects}
+        return tuple(
+            self._choose(key, by_id.get(key), scene=scene, index=index)
+            for key in np.unique(instance).tolist()
+        )
 
-    def _choose(self, key: int, item: Mapping[str, Any] | None, record: Record) -> dict[str, Any]:
-        """The row of `styles` for one key; `item` is its row of `instances` if it is an object."""
+    def _choose(
+        self, key: int, item: InstanceRecord | None, *, scene: str, index: int
+    ) -> StyleChoice:
+        """The style of one key; `item` is its record if it is a single object."""
         class_id = key // INSTANCES_PER_CLASS if item is not None else key
         if self._bank is not None:
             number = self._style.fixed.get(class_id)
             if number is None and self._style.mode == "random":
-                rng = sample_generator(self._style.seed, record.index, stream=FIRST_STREAM + key)
+                rng = sample_generator(self._style.seed, index, stream=FIRST_STREAM + key)
                 number = self._bank.sample(class_id, rng)
             if number is not None:
                 vector = self._bank.modes(class_id)[number]
-                return _row(key, class_id, "mode", vector, number=int(number))
+                return StyleChoice(key, class_id, "mode", number, None, tuple(vector.tolist()))
         if self._style.mode == "source":
-            read, scene, there, choice = self._read, record.scene, key, "source"
-            if item is not None and item["origin"] == "pasted":
-                read, scene, choice = self._read_donors, item["donor"], "donor"
-                there = item["donor_instance"]
+            choice: Literal["source", "donor"] = "source"
+            read, there = self._read, key
+            if item is not None and item.origin == "pasted":
+                assert item.donor is not None
+                assert item.donor_instance is not None
+                read, choice = self._read_donors, "donor"
+                scene, there = item.donor, item.donor_instance
             elif item is not None:
-                there = item["source_instance"]
+                assert item.source_instance is not None
+                there = item.source_instance
             assert read is not None
-            looks = self._looks_of(read, scene)
-            found = looks.table.get(there)
+            styles = self._styles_of(read, scene)
+            found = styles.table.get(there)
             if found is not None:
-                return _row(key, class_id, choice, found, scene=scene)
+                return StyleChoice(key, class_id, choice, None, scene, tuple(found.tolist()))
             if self._bank is None:
-                return _row(key, class_id, "fallback", looks.mean(), scene=scene)
+                mean = styles.mean()
+                return StyleChoice(key, class_id, "fallback", None, scene, tuple(mean.tolist()))
         assert self._bank is not None
-        return _row(key, class_id, "mean", self._bank.mean(class_id))
+        mean = self._bank.mean(class_id)
+        return StyleChoice(key, class_id, "mean", None, None, tuple(mean.tolist()))
 
-    def _looks_of(self, read: SceneReader, name: str) -> _SceneLooks:
+    def _styles_of(self, read: SceneReader, name: str) -> _SceneStyles:
         with self._lock:
-            if (read, name) in self._looks:
-                self._looks.move_to_end((read, name))
-                return self._looks[read, name]
-            looks = self._encode(read(name))
-            self._looks[read, name] = looks
-            if len(self._looks) > SCENES_KEPT:
-                self._looks.popitem(last=False)
-            return looks
+            if (read, name) in self._scenes:
+                self._scenes.move_to_end((read, name))
+                return self._scenes[read, name]
+            styles = self._encode(read(name))
+            self._scenes[read, name] = styles
+            if len(self._scenes) > SCENES_KEPT:
+                self._scenes.popitem(last=False)
+            return styles
 
-    def _encode(self, scene: Scene) -> _SceneLooks:
+    def _encode(self, scene: Scene) -> _SceneStyles:
         """The features of a scene's objects; scene by scene, so that they depend on it alone."""
         if scene.photo is None:
             raise DatasetError(f"scene {scene.name}: has no photo, which style source reads")
@@ -193,38 +214,14 @@ class Stylist:
         photo_HWC = torch.tensor(scene.photo, device=self._device)
         instance_HW = torch.tensor(scene.instance, device=self._device)
         with torch.inference_mode():
-            photo_CHW = photo_HWC.permute(2, 0, 1).float() / 127.5 - 1
+            photo_CHW = from_uint8(photo_HWC.permute(2, 0, 1))
             features_FHW = self._encoder(photo_CHW[None], instance_HW[None])[0]
             # Constant over each object: any of its pixels will do.
             vectors_FK = features_FHW.flatten(1)[:, torch.tensor(first, device=self._device)]
-        return _SceneLooks(StyleTable(keys, vectors_FK.T.contiguous().cpu().numpy()), pixels)
+        return _SceneStyles(StyleTable(keys, vectors_FK.T.contiguous().cpu().numpy()), pixels)
 
 
-def _row(
-    key: int,
-    class_id: int,
-    choice: str,
-    vector: Vector,
-    *,
-    number: int | None = None,
-    scene: str | None = None,
-) -> dict[str, Any]:
-    return {
-        "key": key,
-        "class_id": class_id,
-        "choice": choice,
-        "mode": number,
-        "scene": scene,
-        "vector": vector.tolist(),
-    }
-
-
-def describe(row: Mapping[str, Any]) -> str:
-    """A row of `styles` in a word or two, such as `source` or `mode 3`."""
-    return f"mode {row['mode']}" if row["choice"] == "mode" else str(row["choice"])
-
-
-def paint(instance_BHW: Tensor, tables: Sequence[StyleTable]) -> Tensor:
+def feature_channels(instance_BHW: Tensor, tables: Sequence[StyleTable]) -> Tensor:
     """Feature channels of instance maps.
 
     Args:
@@ -235,9 +232,9 @@ def paint(instance_BHW: Tensor, tables: Sequence[StyleTable]) -> Tensor:
         float32 (B, F, H, W), constant over each object, on the device of the maps.
     """
     device = instance_BHW.device
-    painted = []
+    channels = []
     for instance_HW, table in zip(instance_BHW, tables, strict=True):
         place_HW = torch.searchsorted(torch.from_numpy(table.keys).to(device), instance_HW)
         vectors_KF = torch.from_numpy(table.vectors).to(device)
-        painted.append(vectors_KF[place_HW].permute(2, 0, 1))
-    return torch.stack(painted)
+        channels.append(vectors_KF[place_HW].permute(2, 0, 1))
+    return torch.stack(channels)
