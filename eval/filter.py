@@ -39,12 +39,13 @@ from eval.measures.faithful import (
     object_shares,
     share_limits,
 )
-from hdmodel.atomic import make_durable, write_atomically
+from hdmodel.atomic import write_atomically
 from hdmodel.errors import HdsynthError
 from pipeline.errors import RunError
 from pipeline.fit import photos_per_batch
 from pipeline.output.folder import OutputFolder
-from pipeline.output.store import ARRAY_CONFIG, ZSTD_LEVEL, Store, shard_file
+from pipeline.output.results import RunResults
+from pipeline.output.store import ARRAY_CONFIG, ZSTD_LEVEL, write_rows
 from pipeline.progress import progress_bar, watching
 from pipeline.rendering.runner import Engine
 
@@ -174,7 +175,7 @@ def write_shard(given: FilterSpec, task: Task, loaded: LoadedScorer) -> dict[str
     assert given.means is not None
     assert given.limits is not None
     out = given.spec.out
-    store = Store(out.data)
+    store = RunResults(out).store
     rows = store.shard_rows(task.number)
     masks = np.full((rows.stop - rows.start, *store.size), UNJUDGED, np.uint8)
     verdicts: dict[int, list[dict[str, Any]]] = {}
@@ -191,10 +192,7 @@ def write_shard(given: FilterSpec, task: Task, loaded: LoadedScorer) -> dict[str
         ]
     array = zarr.open_group(out.data, mode="r+")[ARRAY]
     assert isinstance(array, zarr.Array)
-    array.with_config(ARRAY_CONFIG)[rows] = masks
-    file = shard_file(out.data, ARRAY, task.number)
-    make_durable(file)
-    make_durable(file.parent)
+    write_rows(array.with_config(ARRAY_CONFIG), task.number, rows, masks)
     add_verdicts(out.manifest(task.number), verdicts)
     judged = [v["faithful"] for found in verdicts.values() for v in found]
     return {
@@ -244,7 +242,7 @@ def create_array(out: OutputFolder, *, about: dict[str, Any]) -> None:
         out: The run.
         about: Attributes: how it is made.
     """
-    store = Store(out.data)
+    store = RunResults(out).store
     group = zarr.open_group(out.data, mode="r+")
     if ARRAY not in group:
         group.create_array(

@@ -30,7 +30,7 @@ from pipeline.devices import Lease, candidate_devices, lease_device
 from pipeline.fit import photos_per_batch
 from pipeline.output.folder import OutputFolder
 from pipeline.output.manifest import OK, read_manifest
-from pipeline.output.store import Store
+from pipeline.output.results import RunResults
 from pipeline.scene import Photo, Scene
 from pipeline.sources import DatasetConfig, Source
 from pipeline.sources.config import is_url
@@ -153,8 +153,8 @@ def real_stamps(source: Source, dataset: DatasetConfig, name: str) -> list[list[
     if ref.index is None:
         files = [top / path for path in (ref.label, ref.instance, ref.photo) if path is not None]
     else:
-        out = OutputFolder(top)
-        files = [out.manifest(ref.index // Store(out.data).shard_size)]
+        run = RunResults(top)
+        files = [run.folder.manifest(ref.index // run.store.shard_size)]
     return [_stamp(path) for path in files]
 
 
@@ -197,17 +197,18 @@ def subjects(spec: EvalSpec, task: Task) -> Iterator[Subject]:
     """The scenes of a task at the sizes of the protocol, one at a time.
 
     Raises:
-        EvalError: A photo is missing or damaged, or its size does not fit the protocol.
+        EvalError: A photo's size does not fit the protocol.
+        OutputError: A rendered photo is lost or damaged.
         DatasetError: A file of a real scene cannot be used.
     """
     if task.side == "real":
         for place in spec.real_block(task.number):
             yield _real_subject(spec, place)
         return
-    store = Store(spec.out.data)
-    for row in read_manifest(spec.out.manifest(task.number), COLUMNS):
+    results = RunResults(spec.out)
+    for row in results.shard_rows(task.number, COLUMNS):
         if row["status"] == OK:
-            yield _rendered_subject(spec, store, row)
+            yield _rendered_subject(spec, results, row)
 
 
 def read_subject(spec: EvalSpec, side: Side, index: int) -> Subject:
@@ -224,10 +225,8 @@ def read_subject(spec: EvalSpec, side: Side, index: int) -> Subject:
     """
     if side == "real":
         return _real_subject(spec, index)
-    store = Store(spec.out.data)
-    shard = index // store.shard_size
-    rows = read_manifest(spec.out.manifest(shard), COLUMNS)
-    return _rendered_subject(spec, store, rows[index - shard * store.shard_size])
+    results = RunResults(spec.out)
+    return _rendered_subject(spec, results, results.row(index, COLUMNS))
 
 
 def _real_subject(spec: EvalSpec, place: int) -> Subject:
@@ -235,17 +234,9 @@ def _real_subject(spec: EvalSpec, place: int) -> Subject:
     return Subject(place, scored_scene(scene, spec.protocol, spec.taxonomy), {}, "real")
 
 
-def _rendered_subject(spec: EvalSpec, store: Store, row: dict[str, Any]) -> Subject:
+def _rendered_subject(spec: EvalSpec, results: RunResults, row: dict[str, Any]) -> Subject:
     index = row["index"]
-    try:
-        photo, label, instance = (
-            np.asarray(array[index]) for array in (store.photo, store.label, store.instance)
-        )
-    except Exception as error:  # zarr raises what its codec does
-        raise EvalError(
-            f"{spec.out.data}: sample {index} cannot be read ({error}); "
-            f"see hdsynth verify {spec.out.root}"
-        ) from error
+    photo, label, instance = results.maps(index)
     scene = Scene(row["scene"], label, instance, photo)
     origins = {item["id"]: item["origin"] for item in row["instances"]}
     return Subject(index, scored_scene(scene, spec.protocol, spec.taxonomy), origins, "source")

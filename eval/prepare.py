@@ -15,9 +15,8 @@ from eval.scorers.loading import FeatureChoice
 from pipeline.config import RenderConfig
 from pipeline.devices import candidate_devices
 from pipeline.errors import OutputError
-from pipeline.output.folder import OutputFolder
-from pipeline.output.manifest import OK, read_manifests
-from pipeline.output.store import Store, shard_file
+from pipeline.output.manifest import OK
+from pipeline.output.results import RunResults
 from pipeline.planning.plan import count_samples, count_shards
 from pipeline.sources import DatasetConfig, Source, open_source
 from pipeline.sources.config import resolved_dataset
@@ -79,11 +78,9 @@ def prepare(config: EvalConfig, open_scorer: OpenScorer) -> PreparedEval:
     Raises:
         InputError: Something about the evaluation is wrong; nothing was written.
     """
-    out = OutputFolder(config.out.absolute())
-    record = out.read_config()
-    taxonomy = out.read_taxonomy()
-    store = Store(out.data)
-    run, shards = _run_row(out, record["fingerprint"], store, exclude=config.exclude_failed)
+    results = RunResults(config.out.absolute())
+    out, record, taxonomy = results.folder, results.record, results.taxonomy
+    run, shards = _run_row(results, exclude=config.exclude_failed)
     # The recorded job says how scenes were fitted, and where they are from.
     job = RenderConfig.parse(record["config"], origin=str(out.config))
     real = resolved_dataset(config.real or job.dataset)
@@ -95,7 +92,7 @@ def prepare(config: EvalConfig, open_scorer: OpenScorer) -> PreparedEval:
     mapping = ClassMapping.between(taxonomy, scorer.taxonomy)
     protocol = choose_protocol(
         config.preset,
-        rendered_size=store.size,
+        rendered_size=results.store.size,
         input_size=config.input_size,
         fit_mode=job.fit,
         scorer=scorer.sha256,
@@ -148,16 +145,15 @@ def _features(scorer: PhotoScorer, choice: FeatureChoice) -> str | None:
         return None
 
 
-def _run_row(
-    out: OutputFolder, fingerprint: str, store: Store, *, exclude: bool
-) -> tuple[RunRow, list[int]]:
+def _run_row(results: RunResults, *, exclude: bool) -> tuple[RunRow, list[int]]:
     """The run, and the shards that hold photos to score."""
+    out = results.folder
     shards, samples = count_shards(out.plan), count_samples(out.plan)
     excluded = []
     holding: list[int] = []
     good = 0
     committed = set(out.committed())
-    for row in read_manifests(out.manifests, ("index", "shard", "status", "error")):
+    for row in results.rows(("index", "shard", "status", "error")):
         if row["status"] == OK:
             good += 1
             if not holding or holding[-1] != row["shard"]:
@@ -185,20 +181,13 @@ def _run_row(
             f"{out.root}: of {samples} samples {' and '.join(told)}{named}; make them with "
             "hdsynth render --retry-failed, or leave them out with --exclude-failed"
         )
-    for shard in holding:
-        for name in store.arrays:
-            file = shard_file(out.data, name, shard)
-            if not file.is_file():
-                raise OutputError(
-                    f"{file}: missing, though shard {shard} is committed; "
-                    f"see hdsynth verify {out.root}"
-                )
+    results.check_files(holding)
     excluded += [ExcludedRow(index=None, shard=shard, reason="not made yet") for shard in missing]
-    generator = store.attributes.get("generator_hash")
+    generator = results.store.attributes.get("generator_hash")
     made = RunRow(
         path=str(out.root),
         name=out.root.name,
-        config_fingerprint=fingerprint,
+        config_fingerprint=results.record["fingerprint"],
         generator_hash=generator if isinstance(generator, str) else None,
         samples=samples,
         scored=good,

@@ -13,10 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pipeline.errors import OutputError
-from pipeline.output.folder import OutputFolder
-from pipeline.output.manifest import OK, read_manifests
-from pipeline.output.store import Store, shard_file
+from pipeline.output.manifest import OK
+from pipeline.output.results import RunResults
 
 LabelKind = Literal["id", "train_id"]
 
@@ -68,23 +66,23 @@ class SyntheticDataset(Dataset[Any]):
     ) -> None:
         if labels not in ("id", "train_id"):
             raise ValueError(f"labels: expected 'id' or 'train_id', got {labels!r}")
-        self.folder = OutputFolder(Path(out).absolute())
-        self.folder.read_config()
-        self.taxonomy = self.folder.read_taxonomy()
+        results = RunResults(Path(out).absolute())
+        self.folder, self.taxonomy = results.folder, results.taxonomy
         self._transform = transform
         self._table = self.taxonomy.train_ids.astype(np.int64) if labels == "train_id" else None
         rows = [
             (row["index"], row["scene"], row["status"] == OK)
-            for row in read_manifests(self.folder.manifests, ("index", "scene", "status"))
+            for row in results.rows(("index", "scene", "status"))
             if with_failed or row["status"] == OK
         ]
         # Two columns instead of a list of tuples: workers get a copy of millions of rows.
         self._indices = np.array([index for index, _, _ in rows], np.int64)
         self._scenes = np.array([scene for _, scene, _ in rows], np.str_)
         self._ok = np.array([ok for _, _, ok in rows], np.bool_)
-        self._store: Store | None = None
-        self._process = 0
-        self._check_files()
+        self._results: RunResults | None = results
+        self._process = os.getpid()
+        shards = np.unique(self._indices // results.store.shard_size)
+        results.check_files(shards.tolist())
 
     def __len__(self) -> int:
         """The number of samples."""
@@ -98,16 +96,7 @@ class SyntheticDataset(Dataset[Any]):
             OutputError: The sample's pixels are damaged.
         """
         index = int(self._indices[position])
-        store = self._opened()
-        try:
-            photo, label, instance = (
-                np.asarray(array[index]) for array in (store.photo, store.label, store.instance)
-            )
-        except Exception as error:  # zarr raises what its codec does
-            raise OutputError(
-                f"{self.folder.data}: sample {index} cannot be read ({error}); "
-                f"see hdsynth verify {self.folder.root}"
-            ) from error
+        photo, label, instance = self._opened().maps(index)
         wide = label.astype(np.int64) if self._table is None else self._table[label]
         sample = Sample(
             photo=torch.from_numpy(np.ascontiguousarray(photo.transpose(2, 0, 1))),
@@ -120,23 +109,11 @@ class SyntheticDataset(Dataset[Any]):
         return self._transform(sample) if self._transform else sample
 
     def __getstate__(self) -> dict[str, Any]:
-        """The dataset without its open store, for another process."""
-        return self.__dict__ | {"_store": None}
+        """The dataset without its open files, for another process."""
+        return self.__dict__ | {"_results": None}
 
-    def _opened(self) -> Store:
-        """The store, opened once per process."""
-        if self._store is None or self._process != os.getpid():
-            self._store, self._process = Store(self.folder.data), os.getpid()
-        return self._store
-
-    def _check_files(self) -> None:
-        """Zarr reads a shard whose file is gone as zeros, so absence is looked for here."""
-        store = self._opened()
-        for shard in np.unique(self._indices // store.shard_size):
-            for name in store.arrays:
-                path = shard_file(self.folder.data, name, int(shard))
-                if not path.is_file():
-                    raise OutputError(
-                        f"{path}: missing, though shard {shard} is committed; "
-                        f"see hdsynth verify {self.folder.root}"
-                    )
+    def _opened(self) -> RunResults:
+        """The run, opened once per process."""
+        if self._results is None or self._process != os.getpid():
+            self._results, self._process = RunResults(self.folder), os.getpid()
+        return self._results

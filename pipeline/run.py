@@ -21,7 +21,8 @@ from pipeline.indexing.index import index_scenes
 from pipeline.indexing.record import SceneRecord
 from pipeline.output.folder import OutputFolder, fingerprint
 from pipeline.output.lock import locked
-from pipeline.output.store import Store, create_store, shard_file
+from pipeline.output.results import RunResults
+from pipeline.output.store import create_store
 from pipeline.output.summary import RunSummary, failed_shards, summarise
 from pipeline.planning.plan import Plan, count_shards, write_plan
 from pipeline.planning.quotas import quota_lines, write_reports
@@ -133,14 +134,11 @@ def _finish(job: PreparedJob, *, retry_failed: bool, engine: Engine) -> RunSumma
         log.info("swept %d leftover files of a killed writer", len(leftovers))
     out.read_taxonomy()
     DonorBank.open(out.donors).check_masks()
-    store = Store(out.data)
+    results = RunResults(out)
     out.manifests.mkdir(exist_ok=True)
-    for shard in out.committed():
-        if not all(shard_file(out.data, name, shard).is_file() for name in store.arrays):
-            log.warning(
-                "shard %d is committed, but a file of it is lost: rendering it again", shard
-            )
-            out.manifest(shard).unlink()
+    for shard in sorted({shard for shard, _ in results.lost_files(out.committed())}):
+        log.warning("shard %d is committed, but a file of it is lost: rendering it again", shard)
+        out.manifest(shard).unlink()
     if retry_failed:
         for shard in failed_shards(out):
             out.manifest(shard).unlink()

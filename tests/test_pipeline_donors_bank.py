@@ -7,10 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from edited_scenes import scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scenes import CAR, PERSON, street
 
 from pipeline.donors.bank import FILES, INDEX, INFO, MASKS, TAXONOMY, DonorBank, DonorIndex
 from pipeline.donors.writer import MIN_AREA, build_bank, new_bank, pack_scene
@@ -22,6 +20,8 @@ from pipeline.scene import Scene
 from pipeline.sources import DatasetConfig, open_source
 from pipeline.taxonomy import Taxonomy
 from tests.datasets import stem, write_cityscapes
+from tests.edited_scenes import scenes
+from tests.scenes import CAR, PERSON, street
 
 CITY = Taxonomy.load("cityscapes")
 NOWHERE = DatasetConfig(root="/nowhere", format="cityscapes", split="val")

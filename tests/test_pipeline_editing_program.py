@@ -1,10 +1,10 @@
 import pytest
-from edited_scenes import operations
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hdmodel.errors import ConfigError
 from pipeline.editing.program import Drop, MirrorScene, Move, Operation, Paste, Program
+from tests.edited_scenes import operations
 
 
 def test_a_program_is_plain_json() -> None:

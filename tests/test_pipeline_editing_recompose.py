@@ -5,10 +5,8 @@ from math import floor
 import numpy as np
 import numpy.typing as npt
 import pytest
-from edited_scenes import FROZEN, instance_operations, operations, scenes, stuff_operations
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scenes import BUILDING, CAR, PERSON, ROAD, SKY, street
 
 from pipeline.editing.canvas import Canvas, Known, free_id
 from pipeline.editing.cutout import Cutout, OperationSkipped, cut_out, place
@@ -35,6 +33,8 @@ from pipeline.errors import DatasetError
 from pipeline.roles import class_roles
 from pipeline.scene import InstanceMap, Scene, disagreements
 from pipeline.taxonomy import Taxonomy
+from tests.edited_scenes import FROZEN, instance_operations, operations, scenes, stuff_operations
+from tests.scenes import BUILDING, CAR, PERSON, ROAD, SKY, street
 
 CITY = Taxonomy.load("cityscapes")
 ROLES = class_roles(CITY)

@@ -5,9 +5,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 import pytest
-from edited_scenes import FROZEN, scenes
 from hypothesis import given, settings
-from scenes import BUILDING, CAR, PERSON, ROAD, SKY, street
 
 from pipeline.indexing.record import (
     BOTTOM,
@@ -25,6 +23,8 @@ from pipeline.indexing.record import (
 from pipeline.roles import class_roles
 from pipeline.scene import Scene
 from pipeline.taxonomy import Taxonomy
+from tests.edited_scenes import FROZEN, scenes
+from tests.scenes import BUILDING, CAR, PERSON, ROAD, SKY, street
 
 CITY = Taxonomy.load("cityscapes")
 POLE = 17

@@ -3,11 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edited_scenes import scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scenes import CAR, PERSON, ROAD, street
 
 from hdmodel.errors import ConfigError
 from pipeline.errors import DatasetError, TaxonomyError
@@ -16,6 +14,8 @@ from pipeline.placing.locations import ground_behind
 from pipeline.placing.priors import Priors, read_priors
 from pipeline.placing.spacing import hidden_shares, nearest_gaps, overlaps
 from pipeline.taxonomy import Taxonomy
+from tests.edited_scenes import scenes
+from tests.scenes import CAR, PERSON, ROAD, street
 
 CITY = Taxonomy.load("cityscapes")
 TRAIN = 31

@@ -3,10 +3,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from fake_placement import RowPlacer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scenes import CAR, PERSON, street
 
 import configs
 from pipeline.donors.bank import DonorIndex
@@ -20,6 +18,8 @@ from pipeline.planning.rules import Rules
 from pipeline.planning.sampling import Sampler, make_sampler
 from pipeline.scene import Scene, disagreements
 from pipeline.taxonomy import Taxonomy
+from tests.fake_placement import RowPlacer
+from tests.scenes import CAR, PERSON, street
 
 CITY = Taxonomy.load("cityscapes")
 NONE = {"edits": [0, 0]}

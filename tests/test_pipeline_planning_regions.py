@@ -1,7 +1,6 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from scenes import BUILDING, ROAD, SKY, street
 
 from pipeline.editing.program import GrowRegion, RelabelRegion, Skyline
 from pipeline.indexing.record import index_scene
@@ -9,6 +8,7 @@ from pipeline.planning.policy import Operations
 from pipeline.planning.regions import SKYLINE_POINTS, Regions
 from pipeline.scene import Scene
 from pipeline.taxonomy import Taxonomy
+from tests.scenes import BUILDING, ROAD, SKY, street
 
 CITY = Taxonomy.load("cityscapes")
 VEGETATION = 21

@@ -4,11 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from edited_scenes import scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from real_scenes import SAMPLES, camvid_scenes, cityscapes_scenes
-from scenes import BUILDING, CAR, PERSON, ROAD, street
 
 from pipeline.donors.bank import DonorIndex
 from pipeline.editing.program import (
@@ -36,6 +33,9 @@ from pipeline.rng import sample_generator
 from pipeline.roles import class_roles
 from pipeline.scene import Scene, disagreements
 from pipeline.taxonomy import Taxonomy
+from tests.edited_scenes import scenes
+from tests.real_scenes import SAMPLES, camvid_scenes, cityscapes_scenes
+from tests.scenes import BUILDING, CAR, PERSON, ROAD, street
 
 CITY = Taxonomy.load("cityscapes")
 EVERYTHING = {

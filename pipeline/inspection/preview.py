@@ -20,10 +20,10 @@ from hdmodel.errors import HdsynthError
 from pipeline.editing.recompose import Recomposed
 from pipeline.errors import OutputError
 from pipeline.inspection.captions import Edit, describe
-from pipeline.inspection.replay import Replayer, stored_pixels
+from pipeline.inspection.replay import Replayer
 from pipeline.output.folder import OutputFolder
-from pipeline.output.manifest import FAILED, digest, read_manifest, read_manifests
-from pipeline.output.store import Store
+from pipeline.output.manifest import FAILED, digest
+from pipeline.output.results import RunResults
 from pipeline.output.targets import check_new
 from pipeline.pictures import draw_map, shrink, view_width
 from pipeline.planning.plan import PlanRow, count_samples, count_shards
@@ -101,11 +101,11 @@ def write_preview(path: str | Path, to: Path, *, samples: int = 24) -> Path:
         OutputError: The folder is not an output of hdsynth, has no committed sample yet, or `to`
             holds something else.
     """
-    folder = OutputFolder(Path(path))
-    record = folder.read_config()
+    results = RunResults(path)
+    folder = results.folder
     target = to.resolve()
     _check_target(target)
-    rows = list(read_manifests(folder.manifests, ("index", "status")))
+    rows = list(results.rows(("index", "status")))
     if not rows:
         raise OutputError(f"{folder.root}: no shard is committed yet, there is nothing to show")
     chosen = choose_samples(
@@ -113,8 +113,7 @@ def write_preview(path: str | Path, to: Path, *, samples: int = 24) -> Path:
         [row["index"] for row in rows if row["status"] == FAILED],
         count=samples,
     )
-    taxonomy = folder.read_taxonomy()
-    store = Store(folder.data)
+    taxonomy = results.taxonomy
     replayer, missing = _open_replayer(folder)
     shown = _Shown(np.zeros(taxonomy.num_classes, np.int64))
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -123,15 +122,15 @@ def write_preview(path: str | Path, to: Path, *, samples: int = 24) -> Path:
     try:
         cards = []
         with progress_bar("drawing samples", len(chosen)) as advance:
-            for row in _records(folder, chosen, store.shard_size):
-                cards.append(_card(row, store, taxonomy, replayer, missing, shown, partial))
+            for row in map(results.row, chosen):
+                cards.append(_card(row, results, taxonomy, replayer, missing, shown, partial))
                 advance(len(cards))
         page = (
             _environment()
             .get_template("preview.html")
             .render(
                 title=folder.root.absolute().name,
-                facts=_facts(folder, record, taxonomy, rows, size=store.size),
+                facts=_facts(results, rows),
                 missing=missing,
                 cards=cards,
                 total=len(rows),
@@ -190,20 +189,9 @@ def _open_replayer(folder: OutputFolder) -> tuple[Replayer | None, str | None]:
         return None, str(error)
 
 
-def _records(folder: OutputFolder, chosen: Sequence[int], shard_size: int) -> list[dict[str, Any]]:
-    wanted = set(chosen)
-    shards = sorted({index // shard_size for index in chosen})
-    return [
-        row
-        for shard in shards
-        for row in read_manifest(folder.manifest(shard))
-        if row["index"] in wanted
-    ]
-
-
 def _card(
     row: dict[str, Any],
-    store: Store,
+    results: RunResults,
     taxonomy: Taxonomy,
     replayer: Replayer | None,
     missing: str | None,
@@ -218,7 +206,7 @@ def _card(
     if kind in NOT_COMPOSED:
         edited_picture = Picture("edited labels", note="not made")
     else:
-        edited_picture = _edited_picture(row, store, made, taxonomy, shown, to)
+        edited_picture = _edited_picture(row, results, made, taxonomy, shown, to)
     return Card(
         index=index,
         scene=row["scene"],
@@ -227,7 +215,7 @@ def _card(
         applied=kind not in NOT_COMPOSED,
         consequences=consequences,
         error=f"failed while it was {DOING[kind]}: {row['error']}" if kind else None,
-        pictures=(source_picture, edited_picture, _photo_picture(row, store, to)),
+        pictures=(source_picture, edited_picture, _photo_picture(row, results, to)),
     )
 
 
@@ -263,14 +251,14 @@ def _source_picture(
 
 def _edited_picture(
     row: dict[str, Any],
-    store: Store,
+    results: RunResults,
     made: Recomposed | None,
     taxonomy: Taxonomy,
     shown: _Shown,
     to: Path,
 ) -> Picture:
     title, index = "edited labels", row["index"]
-    label, instance = (stored_pixels(store, name, index) for name in ("label", "instance"))
+    label, instance = (results.readable(name, index) for name in ("label", "instance"))
     if label is None or instance is None or int(label.max()) >= taxonomy.num_classes:
         return Picture(title, note="damaged, see hdsynth verify")
     if made is not None and digest(made.scene.instance) == row["instance_sha256"]:
@@ -295,11 +283,11 @@ def _save_map(picture: Image.Image, to: Path, file: str, *, title: str, alt: str
     return Picture(title, file, alt=alt, width=width, height=height, pixelated=True)
 
 
-def _photo_picture(row: dict[str, Any], store: Store, to: Path) -> Picture:
+def _photo_picture(row: dict[str, Any], results: RunResults, to: Path) -> Picture:
     title, index = "photo", row["index"]
     if row["status"] == FAILED:
         return Picture(title, note="not made")
-    photo = stored_pixels(store, "photo", index)
+    photo = results.readable("photo", index)
     if photo is None:
         return Picture(title, note="damaged, see hdsynth verify")
     file = f"{IMAGES}/{index:08d}-photo.jpg"
@@ -310,21 +298,15 @@ def _photo_picture(row: dict[str, Any], store: Store, to: Path) -> Picture:
     return Picture(title, file, alt=alt, width=width, height=height)
 
 
-def _facts(
-    folder: OutputFolder,
-    record: dict[str, Any],
-    taxonomy: Taxonomy,
-    rows: Sequence[dict[str, Any]],
-    *,
-    size: tuple[int, int],
-) -> list[tuple[str, str]]:
+def _facts(results: RunResults, rows: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     """What the head of the page says about the run."""
+    folder, record, taxonomy = results.folder, results.record, results.taxonomy
     failed = sum(row["status"] == FAILED for row in rows)
     planned, shards = count_samples(folder.plan), count_shards(folder.plan)
     done = f"{len(rows) - failed:,} good" + (f", {failed:,} failed" if failed else "")
     if len(rows) < planned:
         done += f", {planned - len(rows):,} to come"
-    height, width = size
+    height, width = results.store.size
     policy = _look_up(record, "config", "recompose", "policy")
     checkpoint = _look_up(record, "config", "generator", "checkpoint")
     style = _style_text(_look_up(record, "config", "style"))

@@ -21,8 +21,9 @@ from pipeline.editing.recompose import Recomposed
 from pipeline.errors import DatasetError, OutputError
 from pipeline.images import write_map, write_photo
 from pipeline.output.folder import OutputFolder
-from pipeline.output.manifest import FAILED, StyleChoice, digest, read_manifest
-from pipeline.output.store import Store
+from pipeline.output.manifest import FAILED, StyleChoice, digest
+from pipeline.output.results import RunResults
+from pipeline.output.store import ORIGIN
 from pipeline.output.targets import check_new
 from pipeline.planning.plan import PlanRow, count_samples, read_shard_plan
 from pipeline.rendering.compose import compose_sample
@@ -205,18 +206,10 @@ def find_sample(folder: OutputFolder, index: int) -> tuple[PlanRow, dict[str, An
     samples = count_samples(folder.plan)
     if not 0 <= index < samples:
         raise OutputError(f"{folder.root}: no sample {index}; the run has samples 0..{samples - 1}")
-    shard = index // Store(folder.data).shard_size
+    results = RunResults(folder)
+    shard = index // results.store.shard_size
     row = next(row for row in read_shard_plan(folder.plan, shard) if row.index == index)
-    path = folder.manifest(shard)
-    if not path.is_file():
-        raise OutputError(
-            f"{folder.root}: sample {index} is not there yet, its shard {shard} is not committed; "
-            "the same hdsynth render command again goes on"
-        )
-    for record in read_manifest(path):
-        if record["index"] == index:
-            return row, record
-    raise OutputError(f"{path}: no row for sample {index}; see hdsynth verify {folder.root}")
+    return row, results.row(index)
 
 
 def _compare_maps(replayer: Replayer, record: dict[str, Any], made: Recomposed) -> Maps:
@@ -231,13 +224,13 @@ def _compare_maps(replayer: Replayer, record: dict[str, Any], made: Recomposed) 
         "label": made.scene.label,
         "instance": made.scene.instance,
     }
-    store = Store(replayer.folder.data)
+    results = RunResults(replayer.folder)
     index = record["index"]
-    stored = {name: stored_pixels(store, name, index) for name in new}
+    stored = {name: results.readable(name, index) for name in new}
     differs = [name for name in new if digest(new[name]) != record[f"{name}_sha256"]]
     if not differs:
-        if store.origin is not None:
-            new["origin"], stored["origin"] = made.origin, stored_pixels(store, "origin", index)
+        if ORIGIN in results.store.arrays:
+            new[ORIGIN], stored[ORIGIN] = made.origin, results.readable(ORIGIN, index)
         intact = all(
             pixels is not None and np.array_equal(pixels, new[name])
             for name, pixels in stored.items()
@@ -268,14 +261,6 @@ def _difference(
         f"{name} differs at {count} of {new.size} pixels, first at row {row}, column {column}: "
         f"{new[row, column]}, stored {stored[row, column]}"
     )
-
-
-def stored_pixels(store: Store, name: str, index: int) -> npt.NDArray[Any] | None:
-    """One sample of an array of the store, or None if it cannot be read."""
-    try:
-        return np.asarray(getattr(store, name)[index])
-    except Exception:  # noqa: BLE001 - zarr raises whatever its codecs do
-        return None
 
 
 def _render(
@@ -320,7 +305,7 @@ def _render(
     if record["status"] == FAILED:
         return photo, None, None
     identical = digest(photo) == record["photo_sha256"]
-    stored = stored_pixels(Store(replayer.folder.data), "photo", record["index"])
+    stored = RunResults(replayer.folder).readable("photo", record["index"])
     difference = None if stored is None else np.abs(photo.astype(np.int16) - stored)
     comparison = PhotoComparison(
         identical=identical,

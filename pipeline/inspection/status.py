@@ -12,8 +12,8 @@ import numpy as np
 from pipeline.errors import OutputError
 from pipeline.output.folder import OutputFolder
 from pipeline.output.lock import lock_holder
-from pipeline.output.manifest import FAILED, read_manifest
-from pipeline.output.store import Store
+from pipeline.output.manifest import FAILED
+from pipeline.output.results import RunResults
 from pipeline.output.summary import STAGES
 from pipeline.planning.plan import count_samples, count_shards
 from pipeline.planning.quotas import QuotaReport, Tally, read_reports, with_achieved
@@ -131,70 +131,93 @@ def read_status(path: str | Path) -> RunStatus:
     running, process = lock_holder(out.root)
     if running and not out.exists():
         raise OutputError(f"{out.root}: a job is being prepared here; nothing is rendered yet")
-    out.read_config()
-    store = Store(out.data)
-    shards, shard_size = count_shards(out.plan), store.shard_size
-    quotas, tallies = read_reports(out.quotas), list[Tally]()
-    committed = [shard for shard in out.committed() if shard < shards]
-    ok = 0
-    failed: Counter[str] = Counter()
-    errors: list[FailedSample] = []
-    planned: Counter[str] = Counter()
-    skipped: Counter[str] = Counter()
-    events: Counter[str] = Counter()
-    pasted: Counter[str] = Counter()
-    seconds = dict.fromkeys(STAGES, 0.0)
+    results = RunResults(out)
+    shards = count_shards(out.plan)
+    committed = [shard for shard in results.committed() if shard < shards]
+    quotas = read_reports(out.quotas)
+    counts, edits, tallies = _SampleCounts(), _EditCounts(), list[Tally]()
     unreadable = []
     for shard in committed:
-        path = out.manifest(shard)
         try:
-            rows = read_manifest(path, COLUMNS)
+            rows = results.shard_rows(shard, COLUMNS)
         except OutputError as error:
             unreadable.append(str(error))
             continue
         for row in rows:
-            for stage in STAGES:
-                seconds[stage] += row[f"seconds_{stage}"]
-            if row["status"] == FAILED:
-                kind = row["error_kind"]
-                failed[kind] += 1
-                if len(errors) < ERRORS_KEPT:
-                    errors.append(FailedSample(row["index"], row["scene"], kind, row["error"]))
-                if kind != "render":
-                    continue  # its program was never applied
-            else:
-                ok += 1
+            counts.add(row)
+            if row["status"] != FAILED:
                 if quotas:
-                    tallies.append(_tally(row["instances"], store.size))
-            operations = [operation["op"] for operation in json.loads(row["program"])["operations"]]
-            planned.update(operations)
-            for text in row["events"]:
-                event = json.loads(text)
-                events[event["kind"]] += 1
-                if event["kind"] == "skipped":
-                    skipped[operations[event["operation"]]] += 1
-            pasted.update(i["class_name"] for i in row["instances"] if i["origin"] == "pasted")
+                    tallies.append(_tally(row["instances"], results.store.size))
+            elif row["error_kind"] != "render":
+                continue  # its program was never applied
+            edits.add(row)
     return RunStatus(
         out=out.root,
         running=running,
         process=process,
         samples_planned=count_samples(out.plan),
-        samples_ok=ok,
-        samples_failed=dict(failed),
-        errors=tuple(errors),
+        samples_ok=counts.ok,
+        samples_failed=dict(counts.failed),
+        errors=tuple(counts.errors),
         shards_planned=shards,
         shards_committed=len(committed),
         unreadable_manifests=tuple(unreadable),
-        stage_seconds=seconds,
-        recent_photos_per_second=_recent_rate(out, committed, shard_size),
-        operations=tuple(
-            OperationCount(name, count, count - skipped[name], skipped[name])
-            for name, count in sorted(planned.items())
-        ),
-        events=dict(sorted(events.items())),
-        pasted=dict(pasted.most_common()),
+        stage_seconds=counts.seconds,
+        recent_photos_per_second=_recent_rate(out, committed, results.store.shard_size),
+        operations=edits.operations(),
+        events=dict(sorted(edits.events.items())),
+        pasted=dict(edits.pasted.most_common()),
         quotas=tuple(with_achieved(quotas, tallies)),
     )
+
+
+@dataclass(slots=True)
+class _SampleCounts:
+    """How many samples went well, how many failed and why, and the time they took."""
+
+    ok: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    errors: list[FailedSample] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Count a sample, given its record."""
+        for stage in STAGES:
+            self.seconds[stage] += row[f"seconds_{stage}"]
+        if row["status"] != FAILED:
+            self.ok += 1
+            return
+        kind = row["error_kind"]
+        self.failed[kind] += 1
+        if len(self.errors) < ERRORS_KEPT:
+            self.errors.append(FailedSample(row["index"], row["scene"], kind, row["error"]))
+
+
+@dataclass(slots=True)
+class _EditCounts:
+    """What became of the edits of samples whose programs were applied."""
+
+    planned: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+    pasted: Counter[str] = field(default_factory=Counter)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Count the edits of a sample, given its record."""
+        operations = [operation["op"] for operation in json.loads(row["program"])["operations"]]
+        self.planned.update(operations)
+        for event in map(json.loads, row["events"]):
+            self.events[event["kind"]] += 1
+            if event["kind"] == "skipped":
+                self.skipped[operations[event["operation"]]] += 1
+        self.pasted.update(i["class_name"] for i in row["instances"] if i["origin"] == "pasted")
+
+    def operations(self) -> tuple[OperationCount, ...]:
+        """The counts by kind of operation, sorted by name."""
+        return tuple(
+            OperationCount(name, count, count - self.skipped[name], self.skipped[name])
+            for name, count in sorted(self.planned.items())
+        )
 
 
 def _tally(instances: list[dict[str, Any]], size: tuple[int, int]) -> Tally:

@@ -13,8 +13,9 @@ from pipeline.donors.bank import DonorBank
 from pipeline.errors import DatasetError, OutputError
 from pipeline.output.folder import OutputFolder
 from pipeline.output.lock import lock_holder
-from pipeline.output.manifest import FAILED, digest, read_manifest
-from pipeline.output.store import ORIGIN, Store, shard_file
+from pipeline.output.manifest import FAILED, digest
+from pipeline.output.results import RunResults
+from pipeline.output.store import ORIGIN
 from pipeline.planning.plan import PlanRow, count_samples, count_shards, read_shard_plan
 from pipeline.scene import disagreements
 from pipeline.taxonomy import Taxonomy
@@ -124,24 +125,22 @@ def verify(path: str | Path) -> VerifyReport:
         OutputError: The folder is not an output of hdsynth, or its plan or the metadata of its
             zarr group cannot be read.
     """
-    out = OutputFolder(Path(path))
+    results = RunResults(path)
+    out = results.folder
     running, _ = lock_holder(out.root)
-    record = out.read_config()
-    taxonomy = out.read_taxonomy()
-    store = Store(out.data)
     shards, samples = count_shards(out.plan), count_samples(out.plan)
-    problems = list(_check_metadata(out, store, record, taxonomy, samples=samples))
-    committed = out.committed()
+    problems = list(_check_metadata(results, samples=samples))
+    committed = results.committed()
     problems += [
         Problem("manifest differs from plan", out.manifest(shard), "no such shard is planned")
         for shard in committed
         if shard >= shards
     ]
     # Shards as the plan cuts them and as the store cuts them must be the same ones.
-    committed = [shard for shard in committed if shard < min(shards, _shards_of(store))]
+    committed = [shard for shard in committed if shard < min(shards, results.store.shards)]
     checked = failed = 0
     for result in map_in_threads(
-        lambda shard: _check_shard(out, store, taxonomy, shard), committed, title="checking shards"
+        lambda shard: _check_shard(results, shard), committed, title="checking shards"
     ):
         checked += result.samples
         failed += result.failed
@@ -175,14 +174,8 @@ class _ShardResult:
     problems: list[Problem]
 
 
-def _check_metadata(
-    out: OutputFolder,
-    store: Store,
-    record: dict[str, Any],
-    taxonomy: Taxonomy,
-    *,
-    samples: int,
-) -> Iterator[Problem]:
+def _check_metadata(results: RunResults, *, samples: int) -> Iterator[Problem]:
+    out, store, record = results.folder, results.store, results.record
     if store.samples != samples:
         yield Problem(
             "metadata differ", out.data, f"holds {store.samples} samples, the plan {samples}"
@@ -195,7 +188,7 @@ def _check_metadata(
             f"belongs to the config with fingerprint {found}, not to {record['fingerprint']} "
             f"of {out.config.name}",
         )
-    if store.attributes.get("taxonomy") != taxonomy.to_plain():
+    if store.attributes.get("taxonomy") != results.taxonomy.to_plain():
         yield Problem(
             "metadata differ", out.taxonomy, f"not the taxonomy that {out.data.name} was made with"
         )
@@ -205,10 +198,11 @@ def _check_metadata(
         yield Problem("damaged donors", out.donors, str(error))
 
 
-def _check_shard(out: OutputFolder, store: Store, taxonomy: Taxonomy, shard: int) -> _ShardResult:
+def _check_shard(results: RunResults, shard: int) -> _ShardResult:
+    out = results.folder
     manifest = out.manifest(shard)
     try:
-        rows = read_manifest(manifest)
+        rows = results.shard_rows(shard)
     except OutputError as error:
         # A running job with --retry-failed takes commit records away: then there is none.
         if not manifest.exists():
@@ -218,7 +212,7 @@ def _check_shard(out: OutputFolder, store: Store, taxonomy: Taxonomy, shard: int
     plan = read_shard_plan(out.plan, shard)
     problems = list(_compare_with_plan(manifest, rows, plan, shard))
     if not problems:
-        problems += _check_pixels(out, store, taxonomy, shard, rows)
+        problems += _check_pixels(results, shard, rows)
     failed = sum(row["status"] == FAILED for row in rows)
     return _ShardResult(len(rows), failed, problems)
 
@@ -243,31 +237,26 @@ def _compare_with_plan(
                 )
 
 
-def _check_pixels(
-    out: OutputFolder,
-    store: Store,
-    taxonomy: Taxonomy,
-    shard: int,
-    rows: Sequence[dict[str, Any]],
-) -> list[Problem]:
+def _check_pixels(results: RunResults, shard: int, rows: Sequence[dict[str, Any]]) -> list[Problem]:
     """Compare the pixels of a shard with their hashes, a sample at a time."""
-    problems = []
+    store = results.store
+    paths = {name: results.folder.data / store.file(name, shard) for name in store.arrays}
+    lost = {path for _, path in results.lost_files([shard])}
+    detail = "the shard is committed, but its file is gone"
+    problems = [
+        Problem("missing file", path, detail, shard=shard, array=name)
+        for name, path in paths.items()
+        if path in lost
+    ]
     broken: dict[str, list[Problem]] = {}
-    present = []
-    for name in store.arrays:
-        path = shard_file(out.data, name, shard)
-        if path.is_file():
-            present.append(name)
-        else:
-            detail = "the shard is committed, but its file is gone"
-            problems.append(Problem("missing file", path, detail, shard=shard, array=name))
     for row in rows:
         index = row["index"]
         maps = {}
-        for name in present:
-            path = shard_file(out.data, name, shard)
+        for name, path in paths.items():
+            if path in lost:
+                continue
             try:
-                pixels = np.asarray(getattr(store, name)[index])
+                pixels = store.read(name, index)
             except Exception as error:  # noqa: BLE001 - zarr raises whatever its codecs do
                 text = " ".join(str(error).split()) or type(error).__name__
                 broken.setdefault(name, []).append(
@@ -285,11 +274,11 @@ def _check_pixels(
                 Problem("hash differs", path, detail, shard=shard, sample=index, array=name)
             )
         if "label" in maps and "instance" in maps:
-            conflict = _disagreement(maps["label"], maps["instance"], taxonomy)
+            conflict = _disagreement(maps["label"], maps["instance"], results.taxonomy)
             if conflict:
                 kind: Kind = "label and instance disagree"
-                path = shard_file(out.data, "instance", shard)
-                problems.append(Problem(kind, path, conflict, shard=shard, sample=index))
+                file = paths["instance"]
+                problems.append(Problem(kind, file, conflict, shard=shard, sample=index))
     for name, found_broken in broken.items():
         problems += _merge_if_whole(name, found_broken, samples=len(rows))
     return problems
@@ -311,7 +300,3 @@ def _disagreement(
         return f"label {highest}, taxonomy {taxonomy.name!r} has {taxonomy.num_classes} classes"
     pixels = disagreements(label, instance, taxonomy)
     return f"at {pixels} of {label.size} pixels" if pixels else None
-
-
-def _shards_of(store: Store) -> int:
-    return -(-store.samples // store.shard_size)

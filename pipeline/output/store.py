@@ -3,16 +3,18 @@
 Shape legend: N samples of the run, S samples per shard, H x W pixels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import zarr
 from zarr.codecs import ZstdCodec
 from zarr.core.array_spec import ArrayConfigParams
+from zarr.core.sync import sync
+from zarr.storage import LocalStore
 
 from hdmodel.atomic import make_durable
 from pipeline.errors import OutputError
@@ -27,7 +29,9 @@ ARRAYS = ("photo", "label", "instance")
 ORIGIN = "origin"
 """What a run has if it is asked to."""
 
-PathT = TypeVar("PathT", bound=PurePath)
+
+class LostShardError(OutputError):
+    """The file of a committed shard is not there; zarr would read it as zeros."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,46 +91,80 @@ def create_store(
         )
 
 
-def shard_file(data: PathT, array: str, shard: int) -> PathT:
-    """The file of one shard of an array, as zarr's default chunk keys name it.
+class Store:
+    """A run's zarr group, opened for reading samples or for writing whole shards.
+
+    Zarr reads a shard whose file is gone as zeros. So the arrays themselves are not handed out:
+    `read` is the way to the pixels, and looks for the file first.
 
     Args:
-        data: The zarr group's folder.
-        array: The array's name.
-        shard: The shard's number.
+        group: The group's folder, or a mapping of its files.
+        writable: Whether shards will be written.
+        name: What messages call it; its path if not given.
+
+    Raises:
+        OutputError: It is not the zarr group of a run.
     """
-    inner = ("0", "0", "0") if array == "photo" else ("0", "0")
-    return data.joinpath(array, "c", str(shard), *inner)
 
-
-class Store:
-    """A run's zarr group, opened for reading or for writing whole shards."""
-
-    def __init__(self, path: Path, *, writable: bool = False) -> None:
+    def __init__(
+        self,
+        group: Path | MutableMapping[str, bytes],
+        *,
+        writable: bool = False,
+        name: str | None = None,
+    ) -> None:
         try:
-            group = zarr.open_group(path, mode="r+" if writable else "r", zarr_format=3)
-            self.attributes: dict[str, Any] = dict(group.attrs)
-            self.photo = _array(group, "photo")
-            self.label = _array(group, "label")
-            self.instance = _array(group, "instance")
-            self.origin = _array(group, ORIGIN) if ORIGIN in group else None
+            opened = zarr.open_group(group, mode="r+" if writable else "r", zarr_format=3)
+            self.attributes: dict[str, Any] = dict(opened.attrs)
+            names = (*ARRAYS, ORIGIN) if ORIGIN in opened else ARRAYS
+            self._arrays = {name: _array(opened, name) for name in names}
         except (OSError, KeyError, ValueError, TypeError) as error:
-            raise OutputError(f"{path}: not a zarr group of hdsynth ({error})") from None
-        self.path = path
-        self.samples: int = self.label.shape[0]
-        self.size: tuple[int, int] = (self.label.shape[1], self.label.shape[2])
-        assert self.label.shards is not None
-        self.shard_size: int = self.label.shards[0]
+            raise OutputError(f"{name or group}: not a zarr group of hdsynth ({error})") from None
+        label = self._arrays["label"]
+        assert label.shards is not None
+        self.samples: int = label.shape[0]
+        self.size: tuple[int, int] = (label.shape[1], label.shape[2])
+        self.shard_size: int = label.shards[0]
 
     @property
     def arrays(self) -> tuple[str, ...]:
         """The names of the arrays that this run has."""
-        return ARRAYS if self.origin is None else (*ARRAYS, ORIGIN)
+        return tuple(self._arrays)
+
+    @property
+    def shards(self) -> int:
+        """The number of shards."""
+        return -(-self.samples // self.shard_size)
 
     def shard_rows(self, shard: int) -> slice:
         """The sample numbers of a shard."""
         start = shard * self.shard_size
         return slice(start, min(start + self.shard_size, self.samples))
+
+    def file(self, name: str, shard: int) -> str:
+        """The file that holds a shard of an array, relative to the group, by its chunk keys."""
+        return shard_key(self._arrays[name], shard)
+
+    def lost(self, shard: int) -> list[str]:
+        """The files of a shard that are not there, relative to the group."""
+        files = {name: self.file(name, shard) for name in self._arrays}
+        return [file for name, file in files.items() if not self._is_there(name, file)]
+
+    def read(self, name: str, index: int) -> npt.NDArray[Any]:
+        """The pixels of one sample: [H, W], of photos [H, W, 3].
+
+        Args:
+            name: One of `arrays`.
+            index: The sample's number.
+
+        Raises:
+            LostShardError: The file of its shard is not there.
+            Exception: Whatever zarr's codecs raise for a damaged one.
+        """
+        file = self.file(name, index // self.shard_size)
+        if not self._is_there(name, file):
+            raise LostShardError(file)
+        return np.asarray(self._arrays[name][index])
 
     def write_shard(self, shard: int, arrays: ShardArrays) -> None:
         """Write a shard as whole files; never call it for a part of one.
@@ -137,16 +175,32 @@ class Store:
         rows = self.shard_rows(shard)
         if len(arrays.label) != rows.stop - rows.start:
             raise ValueError(f"shard {shard}: expected {rows}, got {len(arrays.label)} samples")
-        self.photo[rows] = arrays.photo
-        self.label[rows] = arrays.label
-        self.instance[rows] = arrays.instance
-        if self.origin is not None:
-            assert arrays.origin is not None
-            self.origin[rows] = arrays.origin
-        for name in self.arrays:
-            file = shard_file(self.path, name, shard)
-            make_durable(file)
-            make_durable(file.parent)
+        for name, array in self._arrays.items():
+            pixels = getattr(arrays, name)
+            assert pixels is not None
+            write_rows(array, shard, rows, pixels)
+
+    def _is_there(self, name: str, file: str) -> bool:
+        store = self._arrays[name].store_path.store
+        if isinstance(store, LocalStore):
+            return (store.root / file).is_file()
+        return sync(store.exists(file))
+
+
+def write_rows(array: zarr.Array[Any], shard: int, rows: slice, pixels: npt.NDArray[Any]) -> None:
+    """Write all rows of a shard of a local array, and make its file durable."""
+    array[rows] = pixels
+    store = array.store_path.store
+    assert isinstance(store, LocalStore)
+    file = store.root / shard_key(array, shard)
+    make_durable(file)
+    make_durable(file.parent)
+
+
+def shard_key(array: zarr.Array[Any], shard: int) -> str:
+    """The file that holds a shard of an array, relative to its group."""
+    chunk = array.metadata.encode_chunk_key((shard, *(0,) * (array.ndim - 1)))
+    return f"{array.name.removeprefix('/')}/{chunk}"
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:

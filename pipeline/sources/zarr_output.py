@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import yaml
-import zarr
-import zarr.errors
 
-from pipeline.errors import DatasetError
+from pipeline.errors import DatasetError, OutputError
 from pipeline.output.manifest import OK
-from pipeline.output.store import shard_file
+from pipeline.output.store import LostShardError, Store
 from pipeline.scene import Scene, connected_instances, disagreements, stuff_instances
 from pipeline.sources.config import InstanceMode, PhotoMode
 from pipeline.sources.listing import Tree
@@ -54,19 +52,16 @@ class ZarrSource:
         wanted = ["label"]
         wanted += ["instance"] if self.instances == "files" else []
         wanted += ["photo"] if photo and self.photos != "none" else []
-        arrays = _arrays(self.root)
+        store = _open_store(self.root)
         pixels: dict[str, Any] = {}
         for name in wanted:
-            # zarr takes a shard that is not there for one of zeros.
-            file = _shard_file(name, ref.index // _samples_per_file(arrays[name]))
-            if not self.root.exists(file):
-                message = f"{name} cannot be read, its shard is lost; see hdsynth verify"
-                problem = Problem(
-                    f"{self.root.name(file)} (sample {ref.index})", "unreadable", message
-                )
-                return Reading(None, (problem,))
             try:
-                pixels[name] = np.asarray(arrays[name][ref.index])
+                pixels[name] = store.read(name, ref.index)
+            except LostShardError as lost:
+                message = f"{name} cannot be read, its shard is lost; see hdsynth verify"
+                file = self.root.name(f"{DATA}/{lost}")
+                problem = Problem(f"{file} (sample {ref.index})", "unreadable", message)
+                return Reading(None, (problem,))
             except (OSError, ValueError, RuntimeError) as error:
                 problem = Problem(where, "unreadable", f"{name} cannot be read ({error})")
                 return Reading(None, (problem,))
@@ -127,7 +122,7 @@ def open_zarr(
     )
     if not scenes:
         raise DatasetError(f"{root}: no finished samples; run hdsynth render to the end")
-    _arrays(root)
+    _open_store(root)
     return ZarrSource(
         root=root,
         taxonomy=taxonomy,
@@ -156,21 +151,12 @@ def _finished(tree: Tree) -> set[int]:
     return finished
 
 
-def _samples_per_file(array: "zarr.Array[Any]") -> int:
-    return (array.shards or array.chunks)[0]
-
-
-def _shard_file(array: str, shard: int) -> str:
-    return shard_file(Path(DATA), array, shard).as_posix()
-
-
 @lru_cache(maxsize=8)
-def _arrays(root: Root) -> dict[str, Any]:
+def _open_store(root: Root) -> Store:
     """The arrays of an output, opened once per process."""
     path = root.full(DATA)
     try:
-        store = path if root.is_local else root.filesystem.get_mapper(path)
-        group = zarr.open_group(store, mode="r")
-        return {name: group[name] for name in ("label", "instance", "photo")}
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise DatasetError(f"{root.name(DATA)}: not a zarr group of hdsynth ({error})") from None
+        files = Path(path) if root.is_local else root.filesystem.get_mapper(path)
+        return Store(files, name=root.name(DATA))
+    except OutputError as error:
+        raise DatasetError(str(error)) from None
