@@ -22,7 +22,13 @@ from pipeline.training.job import read_train_job
 
 
 def seconds_per_photo(
-    model: str, size: tuple[int, int], *, fast: bool, repeats: int, device_name: str
+    model: str,
+    size: tuple[int, int],
+    *,
+    fast: bool,
+    repeats: int,
+    device_name: str,
+    threads: int,
 ) -> tuple[float, float]:
     """Median seconds of one forward pass at batch 1, and the network's parameters in millions."""
     import torch
@@ -32,7 +38,7 @@ def seconds_per_photo(
     from hdmodel.generator import build_generator
     from hdmodel.layers import initialise
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads)
     device = torch.device(device_name)
     config = read_train_job(configs.find("models", model)).generator
     network = build_generator(config)
@@ -63,8 +69,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--quick", action="store_true", help="tiny, to see that it runs")
     options = parser.parse_args()
+    threads = len(os.sched_getaffinity(0))
     if options.quick:
-        options.model, options.size, options.repeats = "tiny", "64x128", 1
+        options.model, options.size, options.repeats, threads = "tiny", "64x128", 1, 1
     height, width = (int(part) for part in options.size.split("x"))
     seconds = {}
     for name, fast in (("plain", False), ("fast", True)):
@@ -72,7 +79,12 @@ def main() -> None:
             seconds[name], millions = pool.apply(
                 seconds_per_photo,
                 (options.model, (height, width)),
-                {"fast": fast, "repeats": options.repeats, "device_name": options.device},
+                {
+                    "fast": fast,
+                    "repeats": options.repeats,
+                    "device_name": options.device,
+                    "threads": threads,
+                },
             )
         print(f"{name}: {seconds[name]:.3f} s per photo of {height}x{width}, {millions:.1f} M")
     print(f"ratio: {seconds['plain'] / seconds['fast']:.2f}")

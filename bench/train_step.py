@@ -137,11 +137,13 @@ def same_weights(plain: nn.Module, ours: nn.Module) -> nn.Module:
     return plain
 
 
-def run_plain(size: tuple[int, int], batch: int, steps: int) -> tuple[list[float], list[float]]:
+def run_plain(
+    size: tuple[int, int], batch: int, steps: int, threads: int
+) -> tuple[list[float], list[float]]:
     """Seconds and feature matching loss of every update of the plain loop."""
     from hdmodel.training.trainer import Trainer
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads)
     config = training(size, batch)
     ours = Trainer(config, config.stages[0], device=torch.device("cpu"))
     g, e, d = config.generator, config.encoder, config.discriminator
@@ -201,13 +203,15 @@ def run_plain(size: tuple[int, int], batch: int, steps: int) -> tuple[list[float
     return seconds, matching
 
 
-def run_ours(size: tuple[int, int], batch: int, steps: int) -> tuple[list[float], list[float]]:
+def run_ours(
+    size: tuple[int, int], batch: int, steps: int, threads: int
+) -> tuple[list[float], list[float]]:
     """Seconds and feature matching loss of every update of hdsynth."""
     from hdmodel.allocator import tune_allocator
     from hdmodel.training.trainer import Trainer
 
     tune_allocator()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads)
     config = training(size, batch)
     trainer = Trainer(config, config.stages[0], device=torch.device("cpu"))
     batches = RandomBatches(World(size), crop=size, batch=batch, seed=(0,), mirror=True)
@@ -229,13 +233,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--quick", action="store_true", help="tiny, to see that it runs")
     options = parser.parse_args()
+    threads = len(os.sched_getaffinity(0))
     if options.quick:
-        options.size, options.steps = "64x128", 2
+        options.size, options.steps, threads = "64x128", 2, 1
     height, width = (int(part) for part in options.size.split("x"))
     found = {}
     for name, run in (("plain", run_plain), ("hdsynth", run_ours)):
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            arguments = ((height, width), options.batch, options.steps)
+            arguments = ((height, width), options.batch, options.steps, threads)
             found[name] = pool.apply(run, arguments)
         seconds, matching = found[name]
         print(
