@@ -40,7 +40,7 @@ class JobSpec:
 
 
 class ShardCoder(beam.coders.Coder):
-    """Pickles shards, which no engine does while the stage is fused, and knows their size.
+    """Pickles shards, which no runner does while the stage is fused, and knows their size.
 
     Beam asks for the size of elements all the time, and its default pickles them to find out.
     """
