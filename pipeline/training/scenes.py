@@ -10,6 +10,7 @@ from pipeline.errors import DatasetError
 from pipeline.fit import FitMode, fit
 from pipeline.scene import Scene
 from pipeline.sources import SceneRef, Source, open_source
+from pipeline.sources.photos import scenes_with_photos
 from pipeline.taxonomy import Taxonomy
 from pipeline.training.job import TrainingDataset, TrainingScenesConfig, WorldScenesConfig
 
@@ -143,13 +144,8 @@ class DatasetScenes:
 
 
 def _with_photos(source: Source, split: str | None) -> list[SceneRef]:
-    refs = [ref for ref in source.scenes if ref.photo is not None]
-    where = f" in split {split!r}" if split else ""
-    if not refs:
-        raise DatasetError(f"the dataset has no photos{where}, expected some to train on")
-    if without := len(source.scenes) - len(refs):
-        log.warning("%d of %d scenes%s have no photo", without, len(source.scenes), where)
-    return refs
+    where = "the dataset" + (f", split {split!r}," if split else "")
+    return scenes_with_photos(source, where=where, purpose="some to train on", log=log)
 
 
 def open_training_scenes(
