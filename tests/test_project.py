@@ -103,15 +103,73 @@ def test_pipeline_follows_the_order_of_its_folders() -> None:
     assert wrong == []
 
 
+def table_of(document: str, heading: str) -> dict[str, str]:
+    """The first and the last column of a table in a document, its first row left out."""
+    text = (ROOT / document).read_text(encoding="utf-8").split(f"\n## {heading}\n")[1]
+    rows = re.findall(r"^\| *`([^`]+)` *\|.*?([^|\n]*)\|$", text.split("\n## ")[0], re.MULTILINE)
+    return {name: last.strip() for name, last in rows}
+
+
+@pytest.mark.parametrize(
+    ("document", "heading"),
+    [("CONTRIBUTING.md", "Where things are"), ("docs/architecture.md", "Packages")],
+)
+def test_documents_say_who_may_import_whom(document: str, heading: str) -> None:
+    table = table_of(document, heading)
+    for package, allowed in MAY_IMPORT.items():
+        expected = allowed - {package, "configs"}
+        assert set(re.findall(r"`(\w+)`", table[f"{package}/"])) == expected, package
+
+
+def test_the_architecture_page_lists_the_folders_in_their_order() -> None:
+    table = table_of("docs/architecture.md", "Where is it?")
+    folders = {path.parent for path in modules("hdmodel", "pipeline", "eval")}
+    expected = [f"pipeline/{name}/" for name in ORDER if (ROOT / "pipeline" / name).is_dir()]
+    expected += ["hdmodel/training/", "eval/scorers/", "eval/measures/", "eval/reports/"]
+    assert list(table) == expected
+    assert {ROOT / name for name in table} == folders - {ROOT / name for name in MAY_IMPORT}
+    wrong = [
+        f"{folder}{name}"
+        for folder, answers in table.items()
+        for name in re.findall(r"`(\w+\.py)`", answers)
+        if not (ROOT / folder / name).is_file()
+    ]
+    assert wrong == []
+
+
+DOCUMENTS = [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]
+
+
 def test_paths_that_documents_name_exist() -> None:
-    pattern = re.compile(rf"\b(?:{'|'.join(MAY_IMPORT)}|tests|bench)/[\w/]+\.(?:py|yaml|md|html)\b")
-    files = [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]
+    folders = "|".join((*MAY_IMPORT, "tests", "bench", "docs"))
+    pattern = re.compile(rf"(?<![\w/.-])(?:{folders})/(?:[\w./-]*\w)?(?![\w<*])")
     wrong = [
         f"{path.name}: {found}"
-        for path in files
+        for path in DOCUMENTS
         for found in pattern.findall(path.read_text(encoding="utf-8"))
         if not (ROOT / found).exists()
     ]
+    assert wrong == []
+
+
+def anchors(text: str) -> set[str]:
+    """What links may lead to in a document: its headings, as GitHub spells them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_of_documents_lead_somewhere(path: Path) -> None:
+    wrong = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        if not target.exists() or (
+            anchor and anchor not in anchors(target.read_text(encoding="utf-8"))
+        ):
+            wrong.append(link)
     assert wrong == []
 
 
