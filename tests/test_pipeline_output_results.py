@@ -43,9 +43,7 @@ def test_rows_and_pixels_are_those_that_pyarrow_and_zarr_read(run: OutputFolder)
 
 
 def test_a_sample_of_a_shard_that_is_not_committed_is_refused(run: OutputFolder) -> None:
-    with pytest.raises(
-        OutputError, match="sample 4 is not there yet, its shard 2 is not"
-    ):
+    with pytest.raises(OutputError, match="sample 4 is not there yet, its shard 2 is not"):
         RunResults(run).row(4)
 
 

@@ -3,7 +3,6 @@
 Shape legend: B batch, F feature channels, N objects of all scenes, H x W pixels.
 """
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,9 +31,8 @@ from pipeline.fit import FIT_MODES, FitMode, fit, photos_per_batch
 from pipeline.progress import progress_bar
 from pipeline.scene import INSTANCES_PER_CLASS, Scene
 from pipeline.sources import DatasetConfig, SceneRef, Source, open_source
+from pipeline.sources.photos import scenes_with_photos
 from pipeline.taxonomy import Taxonomy
-
-log = logging.getLogger("hdsynth.styles")
 
 ENCODED_PIXELS = 1 << 20
 """Pixels encoded at a time, unless one photo has more."""
@@ -153,7 +151,11 @@ def make_style_bank(
     _check_networks(config, checkpoint)
     source = open_source(dataset)
     choose_checkpoint(checkpoint, source.taxonomy)
-    refs = _with_photos(source, dataset)
+    if dataset.photos == "none":
+        raise ConfigError("dataset.photos: none, but a style bank is made from photos; use auto")
+    where = f"{dataset.root}: " + (f"split {dataset.split!r}" if dataset.split else "the dataset")
+    missing = DatasetError(f"{where} has no photos, expected some to take styles from")
+    refs = scenes_with_photos(source, otherwise=missing, where=where)
     if limit is not None and limit < len(refs):
         refs = [refs[i * len(refs) // limit] for i in range(limit)]
     encoder = load_encoder(checkpoint, device=device, dtype=torch.float32)
@@ -294,15 +296,3 @@ def _check_networks(config: CheckpointConfig, checkpoint: Path) -> None:
             f"{checkpoint}: the encoder makes {found} feature channels, "
             f"expected {wanted} as the generator reads"
         )
-
-
-def _with_photos(source: Source, dataset: DatasetConfig) -> list[SceneRef]:
-    if dataset.photos == "none":
-        raise ConfigError("dataset.photos: none, but a style bank is made from photos; use auto")
-    refs = [ref for ref in source.scenes if ref.photo is not None]
-    where = f"{dataset.root}: " + (f"split {dataset.split!r}" if dataset.split else "the dataset")
-    if not refs:
-        raise DatasetError(f"{where} has no photos, expected some to take styles from")
-    if without := len(source.scenes) - len(refs):
-        log.warning("%s: %d of %d scenes have no photo", where, without, len(source.scenes))
-    return refs
