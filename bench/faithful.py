@@ -135,7 +135,10 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=120, help="photos to plant in")
     parser.add_argument("--share", type=float, default=0.05, help="of the objects")
     parser.add_argument("--seed", type=int, default=0, help="of the scenes")
+    parser.add_argument("--quick", action="store_true", help="tiny, to see that it runs")
     args = parser.parse_args()
+    if args.quick:
+        args.calibration, args.scenes, args.share = 3, 3, 0.5
     scorer = load_scorer(args.scorer, device="cpu", dtype="bfloat16")
     means, limits = calibrate(scorer, args.seed, args.calibration)
     random = np.random.default_rng(args.seed)

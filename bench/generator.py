@@ -61,7 +61,10 @@ def main() -> None:
     parser.add_argument("--size", default="512x1024", help="HxW in pixels")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--quick", action="store_true", help="tiny, to see that it runs")
     options = parser.parse_args()
+    if options.quick:
+        options.model, options.size, options.repeats = "tiny", "64x128", 1
     height, width = (int(part) for part in options.size.split("x"))
     seconds = {}
     for name, fast in (("plain", False), ("fast", True)):

@@ -391,8 +391,12 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=120, help="held-out scenes of each dataset")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--quick", action="store_true", help="tiny, to see that it runs")
     args = parser.parse_args()
-    for make in (camvid, camvid_train, cityscapes, sample_world):
+    worlds = [camvid, camvid_train, cityscapes, sample_world]
+    if args.quick:
+        args.scenes, worlds = 16, [sample_world]
+    for make in worlds:
         try:
             world = make(args.data, args.scenes)
         except DatasetError as error:

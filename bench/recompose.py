@@ -204,11 +204,11 @@ def render_seconds(scenes: list[Scene]) -> float:
     features = network.config.feature_channels
     label = torch.from_numpy(scenes[0].label.astype(np.int32))[None]
     instance = torch.from_numpy(scenes[0].instance)[None]
-    looks = torch.zeros((1, features, *scenes[0].size)) if features else None
+    styles = torch.zeros((1, features, *scenes[0].size)) if features else None
 
     def render(_: int) -> None:
         with torch.inference_mode():
-            network(condition(label, instance, num_classes=35, features=looks).to(torch.bfloat16))
+            network(condition(label, instance, num_classes=35, features=styles).to(torch.bfloat16))
 
     return seconds(render, 1, rounds=3, clock=time.perf_counter)
 
@@ -219,7 +219,10 @@ def main() -> None:
     parser.add_argument("--size", default="512x1024", help="HxW in pixels")
     parser.add_argument("--scenes", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="tiny, to see that it runs")
     options = parser.parse_args()
+    if options.quick:
+        options.size, options.scenes, options.rounds = "128x256", 4, 1
     height, width = (int(part) for part in options.size.split("x"))
     tune_allocator()
     torch.set_num_threads(1)

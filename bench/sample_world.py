@@ -38,7 +38,10 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=60)
     parser.add_argument("--size", default="256x512", help="HxW in pixels")
     parser.add_argument("--classes", action="store_true", help="print class shares instead")
+    parser.add_argument("--quick", action="store_true", help="tiny, to see that it runs")
     args = parser.parse_args()
+    if args.quick:
+        args.scenes, args.size = 4, "64x128"
     height, width = (int(side) for side in args.size.split("x"))
     if args.classes:
         print_classes(args.scenes, height, width)

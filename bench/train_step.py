@@ -227,7 +227,10 @@ def main() -> None:
     parser.add_argument("--size", default="256x512", help="HxW in pixels")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--quick", action="store_true", help="tiny, to see that it runs")
     options = parser.parse_args()
+    if options.quick:
+        options.size, options.steps = "64x128", 2
     height, width = (int(part) for part in options.size.split("x"))
     found = {}
     for name, run in (("plain", run_plain), ("hdsynth", run_ours)):
@@ -245,7 +248,7 @@ def main() -> None:
     apart = mean(our_losses[-10:]) / mean(plain_losses[-10:]) - 1
     print(f"losses apart after {options.steps} updates: {apart:+.1%} (expected within 10 %)")
     print(f"ratio: {median(plain[1:]) / median(ours[1:]):.2f}")
-    if abs(apart) > TOLERANCE:
+    if abs(apart) > TOLERANCE and not options.quick:
         sys.exit("the losses are further apart than they should be")
 
 

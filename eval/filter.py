@@ -47,7 +47,7 @@ from pipeline.output.folder import OutputFolder
 from pipeline.output.results import RunResults
 from pipeline.output.store import ARRAY_CONFIG, ZSTD_LEVEL, write_rows
 from pipeline.progress import progress_bar, watching
-from pipeline.rendering.runner import Engine
+from pipeline.rendering.runner import JobRunner
 
 ARRAY = COLUMN = "faithful"
 VERDICT_TYPE = pa.list_(
@@ -264,7 +264,7 @@ def write_filter(
     tasks: Sequence[Task],
     *,
     results: Path,
-    engine: Engine,
+    runner: JobRunner,
     workers: int,
     factor: float = FACTOR,
 ) -> FilterSummary:
@@ -274,7 +274,7 @@ def write_filter(
         spec: The evaluation.
         tasks: Its tasks, of both sides.
         results: An empty folder for what the workers report.
-        engine: What the passes run on.
+        runner: What the passes run on.
         workers: Worker processes here.
         factor: A pixel is unfaithful above so many times its class's mean loss on real photos.
 
@@ -290,7 +290,7 @@ def write_filter(
         folder = results / step.__name__
         folder.mkdir(parents=True, exist_ok=True)
         given = FilterSpec(spec, folder, train_ids, factor, **known)
-        return _run(given, step, todo, title, engine=engine, workers=workers)
+        return _run(given, step, todo, title, runner=runner, workers=workers)
 
     losses = ClassLosses.none()
     for found in run(measure_losses, real, "measuring losses"):
@@ -329,7 +329,7 @@ def _run(
     tasks: Sequence[Task],
     title: str,
     *,
-    engine: Engine,
+    runner: JobRunner,
     workers: int,
 ) -> list[dict[str, Any]]:
     """Run a pass and read what its tasks report, in order."""
@@ -347,7 +347,7 @@ def _run(
 
     with progress_bar(title, len(tasks)) as advance, watching(done, advance):
         try:
-            engine.run(build, workers=min(workers, len(tasks)))
+            runner.run(build, workers=min(workers, len(tasks)))
         except RunError as error:
             raise RunError(f"{given.spec.out.root}: the filter stopped: {error}") from error
     found = []

@@ -35,7 +35,7 @@ from eval.scorers.loading import load_scorer
 from pipeline.errors import RunError
 from pipeline.output.lock import locked
 from pipeline.progress import progress_bar, watching
-from pipeline.rendering.runner import Engine
+from pipeline.rendering.runner import JobRunner
 
 log = logging.getLogger("hdsynth.eval")
 
@@ -66,7 +66,7 @@ def evaluate(
         RunError: The job stopped; what was counted is kept.
     """
     start = perf_counter()
-    engine = Engine.choose(beam_options)
+    runner = JobRunner.choose(beam_options)
     open_scorer = open_scorer or partial(
         load_scorer, config.scorer, dtype=config.dtype, features=config.features
     )
@@ -83,7 +83,7 @@ def evaluate(
     spec.counts.root.mkdir(parents=True, exist_ok=True)
     with locked(config.report):
         _remove_verdict(config.report, keep=baseline)
-        count(spec, prepared.tasks, engine=engine, workers=config.workers)
+        count(spec, prepared.tasks, runner=runner, workers=config.workers)
         sides = _read_sides(spec, prepared.tasks)
         report = make_report(
             sides["rendered"],
@@ -97,7 +97,7 @@ def evaluate(
             poor_oracle=(gate or Gate()).oracle_mean_iou,
         )
         if config.write_filter:
-            report = report.model_copy(update={"filter": _filter(config, prepared, engine=engine)})
+            report = report.model_copy(update={"filter": _filter(config, prepared, runner=runner)})
         report = _with_distances(report, spec, sides["rendered"], sides["real"])
         if gate is not None or before is not None:
             report = report.model_copy(update={"gate": check_gate(report, gate or Gate(), before)})
@@ -113,7 +113,7 @@ def evaluate(
     return report
 
 
-def _filter(config: EvalConfig, prepared: PreparedEval, *, engine: Engine) -> FilterRow:
+def _filter(config: EvalConfig, prepared: PreparedEval, *, runner: JobRunner) -> FilterRow:
     """Mark what is unfaithful in the run, which no other job may write meanwhile."""
     with (
         locked(prepared.spec.out.root),
@@ -123,7 +123,7 @@ def _filter(config: EvalConfig, prepared: PreparedEval, *, engine: Engine) -> Fi
             prepared.spec,
             prepared.tasks,
             results=Path(folder).absolute(),
-            engine=engine,
+            runner=runner,
             workers=config.workers,
             factor=config.filter_factor,
         )
@@ -168,7 +168,7 @@ def _with_distances(
     return report.model_copy(update={"distances": distances, "diversity": row})
 
 
-def count(spec: EvalSpec, tasks: Sequence[Task], *, engine: Engine, workers: int) -> None:
+def count(spec: EvalSpec, tasks: Sequence[Task], *, runner: JobRunner, workers: int) -> None:
     """Run the job for the tasks that are not counted yet.
 
     Raises:
@@ -195,7 +195,7 @@ def count(spec: EvalSpec, tasks: Sequence[Task], *, engine: Engine, workers: int
         watching(done, advance),
     ):
         try:
-            engine.run(
+            runner.run(
                 lambda pipeline: build(pipeline, spec, todo), workers=min(workers, len(todo))
             )
         except RunError as error:

@@ -122,6 +122,12 @@ def load_generator(
 
     Raises:
         CheckpointError: The checkpoint is missing, damaged, or does not fit its configuration.
+
+    Example:
+        >>> import configs, torch
+        >>> generator = load_generator(configs.folder("checkpoints") / "sample-world")
+        >>> generator(torch.zeros(1, 39, 32, 64)).shape  # 35 classes, boundaries, 3 features
+        torch.Size([1, 3, 32, 64])
     """
     import torch
 

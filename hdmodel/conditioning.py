@@ -69,6 +69,13 @@ def condition(
 
     Raises:
         InputError: A label lies outside 0..num_classes-1, or the sizes do not agree.
+
+    Example:
+        >>> label = torch.tensor([[[0, 1], [0, 1]]])
+        >>> condition(label, label, num_classes=2)[0, 1].tolist()  # where the label is 1
+        [[0.0, 1.0], [0.0, 1.0]]
+        >>> condition(label, label, num_classes=2)[0, 2].tolist()  # instances meet everywhere
+        [[1.0, 1.0], [1.0, 1.0]]
     """
     if label_BHW.numel():
         low, high = (int(value) for value in torch.aminmax(label_BHW.long()))

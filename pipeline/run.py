@@ -30,7 +30,7 @@ from pipeline.prepare import PreparedJob, plan_job, prepare
 from pipeline.progress import progress_bar, watching
 from pipeline.rendering.generator import GeneratorSpec
 from pipeline.rendering.job import JobSpec, build
-from pipeline.rendering.runner import Engine
+from pipeline.rendering.runner import JobRunner
 from pipeline.sources.reading import photo_reader
 
 log = logging.getLogger("hdsynth.render")
@@ -55,9 +55,9 @@ def render(
         InputError: Something about the job is wrong; nothing was written.
         OutputError: The output cannot be written; committed shards are kept.
     """
-    engine = Engine.choose(beam_options)
+    runner = JobRunner.choose(beam_options)
     job = prepare(config)
-    if engine.runner is None:
+    if runner.named is None:
         candidate_devices(config.generator.device)
         # A checkpoint that does not load fails here, not on workers.
         load_generator(job.checkpoint)
@@ -68,7 +68,7 @@ def render(
     if resume:
         job.out.check_same_job(job.identity)
         with _writing(job.out), _claimed(job.out):
-            return _finish(job, retry_failed=retry_failed, engine=engine)
+            return _finish(job, retry_failed=retry_failed, runner=runner)
     with TemporaryDirectory(prefix="hdsynth-") as scratch:
         records, bank = _collect(job, Path(scratch) / "donors")
         plan = plan_job(job, records)
@@ -79,7 +79,7 @@ def render(
             if job.out.exists() and not overwrite:
                 raise OutputError(f"{job.out.root}: another job was started here just now")
             _start(job, plan, bank)
-            return _finish(job, retry_failed=retry_failed, engine=engine)
+            return _finish(job, retry_failed=retry_failed, runner=runner)
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def _start(job: PreparedJob, plan: Plan, bank: DonorBank) -> None:
     out.write_config(job.identity, config.to_plain(), versions())
 
 
-def _finish(job: PreparedJob, *, retry_failed: bool, engine: Engine) -> RunSummary:
+def _finish(job: PreparedJob, *, retry_failed: bool, runner: JobRunner) -> RunSummary:
     out = job.out
     if leftovers := out.sweep():
         log.info("swept %d leftover files of a killed writer", len(leftovers))
@@ -154,7 +154,7 @@ def _finish(job: PreparedJob, *, retry_failed: bool, engine: Engine) -> RunSumma
             watching(lambda: len(out.committed()), advance),
         ):
             try:
-                engine.run(
+                runner.run(
                     lambda pipeline: build(pipeline, spec, todo),
                     workers=min(job.config.workers, len(todo)),
                 )

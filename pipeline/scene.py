@@ -64,6 +64,12 @@ def instances_of(instance: InstanceMap) -> list[Instance]:
 
     Args:
         instance: Instance ids in Cityscapes' encoding, int32 [H, W].
+
+    Example:
+        >>> import numpy as np
+        >>> [car] = instances_of(np.array([[7, 26000, 26000]], np.int32))  # road and a car
+        >>> car.class_id, car.box, car.area
+        (26, (0, 1, 1, 3), 2)
     """
     things = instance >= INSTANCES_PER_CLASS
     if not things.any():

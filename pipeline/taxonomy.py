@@ -100,6 +100,11 @@ class Taxonomy(Settings):
         Raises:
             TaxonomyError: There is no such taxonomy.
             ConfigError: The file is malformed.
+
+        Example:
+            >>> city = Taxonomy.load("cityscapes")
+            >>> city.num_classes, city.class_names[26]
+            (35, 'car')
         """
         path = configs.find("taxonomies", name_or_path)
         if not path.is_file():

@@ -52,7 +52,7 @@ def make_run(
 ) -> OutputFolder:
     """A dataset `world`, a checkpoint `generator` and the output `out` of a run over them.
 
-    `failed` maps sample numbers to the stage that failed; shards in `uncommitted` have no pixels
+    `failed` maps sample numbers to the phase that failed; shards in `uncommitted` have no pixels
     and no manifest. `quotas` is what its plan is said to come to.
     """
     failed = failed or {}

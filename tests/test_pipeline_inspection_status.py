@@ -102,7 +102,7 @@ def test_quotas_are_measured_on_the_good_samples(tmp_path: Path) -> None:
 def test_speed_is_that_of_the_records(out: OutputFolder) -> None:
     status = read_status(out.root)
     # Ten committed samples of 0.5 + 0.25 + 3 + 0.25 s each.
-    assert status.stage_seconds == {"read": 5.0, "compose": 2.5, "render": 30.0, "write": 2.5}
+    assert status.phase_seconds == {"read": 5.0, "compose": 2.5, "render": 30.0, "write": 2.5}
     assert status.photos_per_worker_second == pytest.approx(8 / 40)
 
 

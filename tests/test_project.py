@@ -20,6 +20,13 @@ MAY_IMPORT = {
 }
 LIGHT_MODULES = {"hdsynth/cli.py", "hdsynth/installation.py", "hdsynth/logs.py"}
 HEAVY = {"torch", "torchvision", "apache_beam"}
+ORDER = (
+    "errors", "rng", "progress", "threads", "devices", "taxonomy", "checkpoints", "scene", "roles",
+    "images", "pictures", "fit", "editing", "output", "reader", "sources", "indexing", "donors",
+    "placing", "planning", "styles", "config", "rendering", "inspection", "prepare", "forecast",
+    "run", "sample_world", "training",
+)  # fmt: skip
+"""The folders and modules of `pipeline/`; each may import those before it."""
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "misc", "common", "tools"}
 
 
@@ -53,6 +60,61 @@ def test_packages_import_only_what_lies_below_them(package: str) -> None:
     assert wrong == []
 
 
+def module_name(path: Path) -> str:
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+def imported_modules() -> dict[str, set[str]]:
+    """Our modules, and which of ours each imports, anywhere in its text."""
+    paths = {module_name(path): path for path in modules("hdmodel", "pipeline", "eval")}
+    found: dict[str, set[str]] = {}
+    for name, path in paths.items():
+        targets = set()
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.Import):
+                targets |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                targets |= (inner & paths.keys()) or {str(node.module)}
+        found[name] = targets & paths.keys() - {name}
+    return found
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    left = imported_modules()
+    while leaves := {name for name, targets in left.items() if not targets & left.keys()}:
+        left = {name: targets for name, targets in left.items() if name not in leaves}
+    assert left == {}, "these modules are on circles, or import what is"
+
+
+def test_pipeline_follows_the_order_of_its_folders() -> None:
+    wrong = []
+    for name, targets in imported_modules().items():
+        package, *inside = name.split(".")
+        if package != "pipeline" or not inside:
+            continue
+        place = ORDER.index(inside[0])
+        wrong += [
+            f"{name} imports {target}"
+            for target in sorted(targets)
+            if target.startswith("pipeline.") and ORDER.index(target.split(".")[1]) > place
+        ]
+    assert wrong == []
+
+
+def test_paths_that_documents_name_exist() -> None:
+    pattern = re.compile(rf"\b(?:{'|'.join(MAY_IMPORT)}|tests|bench)/[\w/]+\.(?:py|yaml|md|html)\b")
+    files = [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]
+    wrong = [
+        f"{path.name}: {found}"
+        for path in files
+        for found in pattern.findall(path.read_text(encoding="utf-8"))
+        if not (ROOT / found).exists()
+    ]
+    assert wrong == []
+
+
 def test_package_inits_and_the_command_line_load_nothing_heavy() -> None:
     light = [path for path in modules(*MAY_IMPORT) if path.name == "__init__.py"]
     light += [ROOT / name for name in LIGHT_MODULES]
@@ -82,7 +144,7 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
 
 def test_every_test_file_is_named_after_a_package() -> None:
     names = [path.stem for path in (ROOT / "tests").glob("test_*.py")]
-    pattern = re.compile(rf"test_(project|({'|'.join(MAY_IMPORT)})_\w+)")
+    pattern = re.compile(rf"test_(project|({'|'.join(MAY_IMPORT)}|bench)_\w+)")
     assert [name for name in names if not pattern.fullmatch(name)] == []
 
 

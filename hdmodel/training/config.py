@@ -1,6 +1,5 @@
 """How a generator is trained: plain settings, without torch."""
 
-from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -19,6 +18,7 @@ from hdmodel.architecture import (
 )
 from hdmodel.settings import Settings
 from hdmodel.training.perceptual_config import PerceptualConfig
+from hdmodel.training.schedule import Schedule
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Size = tuple[PositiveInt, PositiveInt]
@@ -50,21 +50,6 @@ class LossConfig(Settings):
     """Weight of the distance of the features of a VGG; 10 in the paper. Needs its weights."""
     l1: Weight = 0.0
     """Weight of the mean absolute difference of pixels in [-1, 1]; 100 in pix2pix."""
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """The updates of a stage and its learning rate over time."""
-
-    steps: int
-    decay_from: int
-    """The update, counted from 0, from which the rate falls linearly; it would be 0 at `steps`."""
-
-    def learning_rate_factor(self, step: int) -> float:
-        """The share of the learning rate at an update of the stage, counted from 0."""
-        if step < self.decay_from:
-            return 1.0
-        return (self.steps - step) / (self.steps - self.decay_from + 1)
 
 
 class StageConfig(Settings):

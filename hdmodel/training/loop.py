@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,9 @@ import torch
 
 from hdmodel.allocator import tune_allocator
 from hdmodel.checkpoint import TaxonomyRecord, read_checkpoint_config, save_checkpoint
-from hdmodel.errors import InputError, TrainingError
-from hdmodel.training.batches import Batch, RandomBatches, Samples, load, stack
-from hdmodel.training.config import Schedule, Size, StageConfig, TrainConfig
+from hdmodel.errors import TrainingError
+from hdmodel.training.batches import Batch, RandomBatches, load, stack
+from hdmodel.training.config import StageConfig, TrainConfig
 from hdmodel.training.data_parallel import Processes
 from hdmodel.training.folder import VALIDATION, TrainingFolder
 from hdmodel.training.log import (
@@ -28,86 +28,17 @@ from hdmodel.training.log import (
     log_line,
     picture_sheet,
 )
-from hdmodel.training.perceptual import PerceptualLoss, check_perceptual
+from hdmodel.training.losses import StepLosses
+from hdmodel.training.perceptual import PerceptualLoss
 from hdmodel.training.report import write_report
-from hdmodel.training.trainer import StepLosses, Trainer
+from hdmodel.training.stages import PlannedStage, SceneSets, check_training
+from hdmodel.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
 _PICTURED = 3
 _CHECKED_EVERY = 20
-"""Updates between looks at the losses on a GPU, which has to be waited for."""
-
-
-class SceneSets(Protocol):
-    """Where the scenes of a training come from."""
-
-    def training(self, size: Size) -> Samples:
-        """The scenes to train on, at a height and width in pixels."""
-        ...
-
-    def validation(self, size: Size) -> Samples:
-        """Scenes that are not trained on, at a height and width in pixels; may be none."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedStage:
-    """A stage and its place in the training."""
-
-    number: int
-    config: StageConfig
-    schedule: Schedule
-    first: int
-    """Updates of the stages before it."""
-
-    @property
-    def end(self) -> int:
-        """Updates made when it is done."""
-        return self.first + self.schedule.steps
-
-
-def plan_stages(config: TrainConfig, *, scenes: int) -> list[PlannedStage]:
-    """The stages with their lengths in updates.
-
-    Args:
-        config: The training run.
-        scenes: The number of scenes to train on.
-
-    Raises:
-        InputError: There are fewer scenes than a batch has samples.
-    """
-    planned: list[PlannedStage] = []
-    for number, stage in enumerate(config.stages):
-        if scenes < stage.batch:
-            raise InputError(
-                f"dataset: has {scenes} scenes to train on, expected at least {stage.batch}, "
-                f"the batch of stage {stage.name!r}"
-            )
-        first = planned[-1].end if planned else 0
-        planned.append(PlannedStage(number, stage, stage.schedule(scenes), first))
-    return planned
-
-
-def check_training(
-    config: TrainConfig, scenes: SceneSets, *, processes: Processes
-) -> list[PlannedStage]:
-    """Find out, before anything is written or computed, whether a training can start.
-
-    Returns:
-        Its stages.
-
-    Raises:
-        InputError: There are too few scenes.
-        ConfigError: A batch cannot be divided among the processes.
-        CheckpointError: The weights of the perceptual loss cannot be used.
-    """
-    if config.losses.perceptual:
-        check_perceptual(config.vgg)
-    stages = plan_stages(config, scenes=len(scenes.training(config.stage_size(config.stages[0]))))
-    for stage in stages:
-        processes.share(stage.config.batch, accumulate=stage.config.accumulate)
-    return stages
+"""Updates between checks of the losses on a GPU, which has to be waited for."""
 
 
 def train(
@@ -374,7 +305,7 @@ def _on(device: torch.device, batches: Sequence[Batch]) -> Iterator[Batch]:
 
 
 class _Clock:
-    """Seconds per update between two looks."""
+    """Seconds per update between two laps."""
 
     def __init__(self) -> None:
         self._since, self._counted = time.perf_counter(), 0

@@ -12,24 +12,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models.feature_extraction import create_feature_extractor
+from torchvision.models.vgg import cfgs, make_layers
 
 from hdmodel.checkpoint import check_keys
 from hdmodel.errors import CheckpointError
 from hdmodel.layers import arrange, place
-from hdmodel.training.perceptual_config import (
-    CONVOLUTIONS,
-    IMAGE,
-    LAYERS,
-    TORCHVISION,
-    PerceptualConfig,
-)
+from hdmodel.training.perceptual_config import IMAGE, TORCHVISION, PerceptualConfig
 from hdmodel.weights_file import read_state
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's photos in 0..1, which the weights were trained to see as 0 and 1."""
 
-_WIDTHS = (64, 128, 256, 512, 512)
-"""Channels of the convolutions between the poolings."""
+_VGG = ("E", "D")
+"""VGG-19 and VGG-16, as torchvision calls what they are made of."""
 _HOW_TO = (
     'on a machine with internet, python -c "import torchvision; '
     "torchvision.models.vgg19(weights='DEFAULT')\" fetches them; or name a file with "
@@ -45,22 +41,17 @@ class PerceptualLoss(nn.Module):
 
     Args:
         config: Layers and their weights.
-        convolutions: Weight and bias of the network's convolutions by name, such as `conv1_1`.
+        network: The convolutions, rectifiers and poolings of torchvision's VGG-16 or VGG-19.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, config: PerceptualConfig, convolutions: Mapping[str, tuple[Tensor, Tensor]]
-    ) -> None:
+    def __init__(self, config: PerceptualConfig, network: nn.Sequential) -> None:
         super().__init__()
         self.config = config
-        self._names = tuple(convolutions)
-        for name, (weight, bias) in convolutions.items():
-            conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1)
-            conv.weight, conv.bias = nn.Parameter(weight), nn.Parameter(bias)
-            self.add_module(name, conv)
+        nodes = {str(node): layer for layer, node in _nodes(network, config.layers).items()}
+        self.network = create_feature_extractor(network, nodes) if nodes else None
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
@@ -91,21 +82,11 @@ class PerceptualLoss(nn.Module):
             photo_BCHW: (B, 3, H, W) in [-1, 1].
         """
         found = {IMAGE: photo_BCHW} if IMAGE in self.config.layers else {}
-        if not self._names:
+        if self.network is None:
             return found
-        first = self.get_submodule(self._names[0])
-        assert isinstance(first, nn.Conv2d)
-        x_BCHW = arrange(((photo_BCHW + 1) / 2 - self.mean) / self.std, first.weight)
-        block = self._names[0].partition("_")[0]
-        for name in self._names:
-            if name.partition("_")[0] != block:
-                block = name.partition("_")[0]
-                x_BCHW = F.max_pool2d(x_BCHW, 2)
-            x_BCHW = F.relu(self.get_submodule(name)(x_BCHW))
-            layer = name.replace("conv", "relu")
-            if layer in self.config.layers:
-                found[layer] = x_BCHW
-        return found
+        x_BCHW = ((photo_BCHW + 1) / 2 - self.mean) / self.std
+        features: dict[str, Tensor] = self.network(arrange(x_BCHW, next(self.parameters())))
+        return found | features
 
 
 def load_perceptual(config: PerceptualConfig, *, device: torch.device) -> PerceptualLoss:
@@ -116,14 +97,11 @@ def load_perceptual(config: PerceptualConfig, *, device: torch.device) -> Percep
     """
     file = weights_path(config)
     state = _read(file)
-    names = _needed(config, {key: tuple(value.shape) for key, value in state.items()}, file)
-    loss = PerceptualLoss(
-        config,
-        {
-            name: (state[f"{key}.weight"].float(), state[f"{key}.bias"].float())
-            for name, key in names.items()
-        },
+    network = _fitting(config, {key: tuple(value.shape) for key, value in state.items()}, file)
+    network.load_state_dict(
+        {key: state[f"features.{key}"].float() for key in network.state_dict()}, assign=True
     )
+    loss = PerceptualLoss(config, network)
     place(loss, device, torch.channels_last)
     return loss
 
@@ -144,7 +122,7 @@ def check_perceptual(config: PerceptualConfig) -> None:
             raise CheckpointError(f"{file}: not a safetensors file ({error})") from None
     else:
         shapes = {key: tuple(value.shape) for key, value in _read(file).items()}
-    _needed(config, shapes, file)
+    _fitting(config, shapes, file)
 
 
 def weights_path(config: PerceptualConfig) -> Path:
@@ -178,65 +156,65 @@ def _read(file: Path) -> Mapping[str, Tensor]:
     return state
 
 
-def _needed(
+def _fitting(
     config: PerceptualConfig, shapes: Mapping[str, tuple[int, ...]], file: Path
-) -> dict[str, str]:
-    """The convolutions down to the deepest layer compared: our names to torchvision's."""
-    names = _names(shapes.keys(), file)
-    deepest = max(_place(layer, names, file) for layer in config.layers)
-    needed = dict(list(names.items())[:deepest])
-    expected: dict[str, tuple[int, ...]] = {}
-    channels = 3
-    for name, key in needed.items():
-        width = _WIDTHS[int(name[4]) - 1]
-        expected |= {f"{key}.weight": (width, channels, 3, 3), f"{key}.bias": (width,)}
-        channels = width
-    check_keys(expected, {key: shapes[key] for key in expected if key in shapes}, origin=str(file))
-    return needed
-
-
-def _names(keys: Collection[str], file: Path) -> dict[str, str]:
-    """Our name of each convolution to torchvision's: `conv1_1` to `features.0`."""
+) -> nn.Sequential:
+    """The network that weights are of, down to the deepest layer compared, on the meta device."""
     present = {
-        int(found[1]) for key in keys if (found := re.fullmatch(r"features\.(\d+)\.weight", key))
+        int(found[1]) for key in shapes if (found := re.fullmatch(r"features\.(\d+)\.weight", key))
     }
-    for counts in (CONVOLUTIONS, (2, 2, 3, 3, 3)):
-        names: dict[str, str] = {}
-        position = 0
-        for block, count in enumerate(counts, start=1):
-            for number in range(1, count + 1):
-                names[f"conv{block}_{number}"] = f"features.{position}"
-                position += 2
-            position += 1
-        if present == {int(key.split(".")[1]) for key in names.values()}:
-            return names
-    raise CheckpointError(
-        f"{file}: holds {len(present)} convolutions `features.N.weight`, expected the 16 of VGG-19 "
-        "or the 13 of VGG-16 in torchvision's places (without batch norm)"
-    )
-
-
-def _place(layer: str, names: Mapping[str, str], file: Path) -> int:
-    """How many convolutions it takes to get to a layer."""
-    if layer == IMAGE:
-        return 0
-    name = layer.replace("relu", "conv")
-    if name not in names:
-        raise CheckpointError(f"{file}: is a VGG-16, which has no layer {layer!r} (vgg.layers)")
-    return list(names).index(name) + 1
+    for name in _VGG:
+        network = _vgg(name)
+        places = [n for n, layer in enumerate(network) if isinstance(layer, nn.Conv2d)]
+        if present == set(places):
+            break
+    else:
+        raise CheckpointError(
+            f"{file}: holds {len(present)} convolutions `features.N.weight`, expected the 16 of "
+            "VGG-19 or the 13 of VGG-16 in torchvision's places (without batch norm)"
+        )
+    missing = [layer for layer in config.layers if layer not in (IMAGE, *_rectifiers(network))]
+    if missing:
+        raise CheckpointError(
+            f"{file}: is a VGG-16, which has no layer {missing[0]!r} (vgg.layers)"
+        )
+    network = _down_to(network, config)
+    expected = {f"features.{k}": tuple(v.shape) for k, v in network.state_dict().items()}
+    check_keys(expected, {key: shapes[key] for key in expected if key in shapes}, origin=str(file))
+    return network
 
 
 def untrained_perceptual(config: PerceptualConfig) -> PerceptualLoss:
     """The perceptual loss with weights of no meaning: as large and as slow as the real one."""
-    blocks = (
-        (f"conv{block}_{number}", width)
-        for block, (count, width) in enumerate(zip(CONVOLUTIONS, _WIDTHS, strict=True), start=1)
-        for number in range(1, count + 1)
-    )
-    deepest = max((LAYERS.index(layer) + 1 for layer in config.layers if layer != IMAGE), default=0)
-    convolutions: dict[str, tuple[Tensor, Tensor]] = {}
-    channels = 3
-    for name, width in list(blocks)[:deepest]:
-        convolutions[name] = (torch.zeros(width, channels, 3, 3), torch.zeros(width))
-        channels = width
-    return PerceptualLoss(config, convolutions)
+    network = _down_to(_vgg("E"), config)
+    return PerceptualLoss(config, network.to_empty(device="cpu"))
+
+
+def _vgg(name: str) -> nn.Sequential:
+    """The layers before the classifier of one of torchvision's VGGs, without weights."""
+    with torch.device("meta"):
+        network: nn.Sequential = make_layers(cfgs[name])
+    return network
+
+
+def _rectifiers(network: nn.Sequential) -> dict[str, int]:
+    """The places of the rectifiers, by the names that papers have for them: `relu1_1`, ..."""
+    found: dict[str, int] = {}
+    block, number = 1, 0
+    for position, layer in enumerate(network):
+        if isinstance(layer, nn.MaxPool2d):
+            block, number = block + 1, 0
+        elif isinstance(layer, nn.ReLU):
+            number += 1
+            found[f"relu{block}_{number}"] = position
+    return found
+
+
+def _nodes(network: nn.Sequential, layers: Collection[str]) -> dict[str, int]:
+    """The places of the layers that are compared."""
+    return {layer: n for layer, n in _rectifiers(network).items() if layer in layers}
+
+
+def _down_to(network: nn.Sequential, config: PerceptualConfig) -> nn.Sequential:
+    """The network down to the deepest layer that is compared."""
+    return network[: max(_nodes(network, config.layers).values(), default=-1) + 1]

@@ -191,9 +191,9 @@ def show_status(status: "RunStatus") -> None:
             rows.append(("time left", f"about {_duration(status.seconds_left)}"))
     if status.recent_photos_per_second is not None:
         rows.append(("lately", f"{status.recent_photos_per_second:.2f} samples/s"))
-    total = sum(status.stage_seconds.values())
+    total = sum(status.phase_seconds.values())
     if total:
-        shares = ", ".join(f"{k} {v / total:.0%}" for k, v in status.stage_seconds.items())
+        shares = ", ".join(f"{k} {v / total:.0%}" for k, v in status.phase_seconds.items())
         rate = f"{status.photos_per_worker_second:.2f} photos per second"
         rows.append(("a worker", f"{rate} of work ({shares})"))
     rows += [

@@ -249,13 +249,13 @@ def report(summary: "RunSummary") -> None:
     if summary.shards_rendered == 0:
         click.echo(f"{summary.out}: nothing to do, all {summary.shards} shards are committed")
     else:
-        stages = ", ".join(
-            f"{stage} {seconds:.1f} s" for stage, seconds in summary.stage_seconds.items()
+        phases = ", ".join(
+            f"{phase} {seconds:.1f} s" for phase, seconds in summary.phase_seconds.items()
         )
         click.echo(
             f"{summary.photos_rendered} photos in {summary.seconds:.1f} s "
             f"({summary.photos_per_second:.2f} photos/s), "
-            f"{summary.generator_share:.0%} of it in the generator ({stages})"
+            f"{summary.generator_share:.0%} of it in the generator ({phases})"
         )
     click.echo(f"{summary.out}: {summary.ok} of {summary.samples} samples, {summary.shards} shards")
     if summary.failed:

@@ -64,7 +64,7 @@ class ReplayReport:
     """Whether the run recorded the sample as failed."""
     recorded_error: str | None
     error: str | None
-    """What fails this time, if something does; then nothing beyond that stage is written."""
+    """What fails this time, if something does; then nothing beyond that phase is written."""
     maps: Maps | None
     """How label and instance compare with the recorded ones; None if they could not be made."""
     photo: PhotoComparison | None

@@ -14,7 +14,7 @@ from pipeline.output.folder import OutputFolder
 from pipeline.output.lock import lock_holder
 from pipeline.output.manifest import FAILED
 from pipeline.output.results import RunResults
-from pipeline.output.summary import STAGES
+from pipeline.output.summary import PHASES
 from pipeline.planning.plan import count_samples, count_shards
 from pipeline.planning.quotas import QuotaReport, Tally, read_reports, with_achieved
 
@@ -22,7 +22,7 @@ ERRORS_KEPT = 5
 RECENT_COMMITS = 20
 COLUMNS = (
     "index", "scene", "status", "error_kind", "error", "program", "events", "instances",
-    *(f"seconds_{stage}" for stage in STAGES),
+    *(f"seconds_{phase}" for phase in PHASES),
 )  # fmt: skip
 
 
@@ -33,7 +33,7 @@ class FailedSample:
     index: int
     scene: str
     kind: str
-    """The stage that failed: read, compose or render."""
+    """The phase that failed: read, compose or render."""
     error: str
 
 
@@ -60,14 +60,14 @@ class RunStatus:
     samples_planned: int
     samples_ok: int
     samples_failed: dict[str, int]
-    """By the stage that failed."""
+    """By the phase that failed."""
     errors: tuple[FailedSample, ...]
     """The first few failed samples."""
     shards_planned: int
     shards_committed: int
     unreadable_manifests: tuple[str, ...]
-    stage_seconds: dict[str, float]
-    """Worker time per stage, summed over workers."""
+    phase_seconds: dict[str, float]
+    """Worker time per phase, summed over workers."""
     recent_photos_per_second: float | None
     """Wall-clock rate over the last commits; None where there are fewer than two."""
     operations: tuple[OperationCount, ...]
@@ -90,8 +90,8 @@ class RunStatus:
 
     @property
     def photos_per_worker_second(self) -> float:
-        """Good photos per second that a worker spent in any stage."""
-        total = sum(self.stage_seconds.values())
+        """Good photos per second that a worker spent in any phase."""
+        total = sum(self.phase_seconds.values())
         return self.samples_ok / total if total else 0.0
 
     @property
@@ -162,7 +162,7 @@ def read_status(path: str | Path) -> RunStatus:
         shards_planned=shards,
         shards_committed=len(committed),
         unreadable_manifests=tuple(unreadable),
-        stage_seconds=counts.seconds,
+        phase_seconds=counts.seconds,
         recent_photos_per_second=_recent_rate(out, committed, results.store.shard_size),
         operations=edits.operations(),
         events=dict(sorted(edits.events.items())),
@@ -178,12 +178,12 @@ class _SampleCounts:
     ok: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     errors: list[FailedSample] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
 
     def add(self, row: dict[str, Any]) -> None:
         """Count a sample, given its record."""
-        for stage in STAGES:
-            self.seconds[stage] += row[f"seconds_{stage}"]
+        for phase in PHASES:
+            self.seconds[phase] += row[f"seconds_{phase}"]
         if row["status"] != FAILED:
             self.ok += 1
             return

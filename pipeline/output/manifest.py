@@ -81,7 +81,7 @@ class Failure:
     """Why a sample has no photo."""
 
     kind: Literal["read", "compose", "render"]
-    """The stage that failed."""
+    """The phase that failed."""
     error: str
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.output.folder import OutputFolder
 from pipeline.output.manifest import FAILED, read_manifests
 
-STAGES = ("read", "compose", "render", "write")
+PHASES = ("read", "compose", "render", "write")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class RunSummary:
     """Wall time of this attempt's rendering."""
     photos_rendered: int
     """Photos that this attempt rendered."""
-    stage_seconds: dict[str, float] = field(default_factory=dict)
-    """Time spent per stage by this attempt's shards, summed over workers."""
+    phase_seconds: dict[str, float] = field(default_factory=dict)
+    """Time spent per phase by this attempt's shards, summed over workers."""
 
     @property
     def photos_per_second(self) -> float:
@@ -36,8 +36,8 @@ class RunSummary:
     @property
     def generator_share(self) -> float:
         """Share of the workers' time that was spent in the generator, 0..1."""
-        total = sum(self.stage_seconds.values())
-        return self.stage_seconds.get("render", 0.0) / total if total else 0.0
+        total = sum(self.phase_seconds.values())
+        return self.phase_seconds.get("render", 0.0) / total if total else 0.0
 
 
 def failed_shards(out: OutputFolder) -> list[int]:
@@ -54,10 +54,10 @@ def summarise(out: OutputFolder, *, rendered: set[int], seconds: float) -> RunSu
         rendered: Shards that the attempt in question rendered.
         seconds: Its wall time.
     """
-    columns = ("shard", "status", "error_kind", *(f"seconds_{stage}" for stage in STAGES))
+    columns = ("shard", "status", "error_kind", *(f"seconds_{phase}" for phase in PHASES))
     samples = ok = photos = 0
     failed: dict[str, int] = {}
-    stages = dict.fromkeys(STAGES, 0.0)
+    phases = dict.fromkeys(PHASES, 0.0)
     for row in read_manifests(out.manifests, columns):
         samples += 1
         if row["status"] == FAILED:
@@ -66,8 +66,8 @@ def summarise(out: OutputFolder, *, rendered: set[int], seconds: float) -> RunSu
             ok += 1
         if row["shard"] in rendered:
             photos += row["status"] != FAILED
-            for stage in STAGES:
-                stages[stage] += row[f"seconds_{stage}"]
+            for phase in PHASES:
+                phases[phase] += row[f"seconds_{phase}"]
     return RunSummary(
         out=out.root,
         samples=samples,
@@ -77,5 +77,5 @@ def summarise(out: OutputFolder, *, rendered: set[int], seconds: float) -> RunSu
         shards_rendered=len(rendered),
         seconds=seconds,
         photos_rendered=photos,
-        stage_seconds=stages,
+        phase_seconds=phases,
     )

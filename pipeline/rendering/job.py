@@ -15,7 +15,7 @@ from pipeline.fit import FitMode
 from pipeline.output.folder import OutputFolder
 from pipeline.output.manifest import Record, commit_manifest, digest
 from pipeline.output.store import ShardArrays, Store
-from pipeline.output.summary import STAGES
+from pipeline.output.summary import PHASES
 from pipeline.planning.plan import read_shard_plan
 from pipeline.rendering.compose import ComposedShard, compose_shard
 from pipeline.rendering.generator import GeneratorSpec
@@ -40,7 +40,7 @@ class JobSpec:
 
 
 class ShardCoder(beam.coders.Coder):
-    """Pickles shards, which no engine does while the stage is fused, and knows their size.
+    """Pickles shards, which no runner does while the stage is fused, and knows their size.
 
     Beam asks for the size of elements all the time, and its default pickles them to find out.
     """
@@ -113,9 +113,9 @@ class WriteShard(beam.DoFn):
         seconds = (perf_counter() - start) / len(records)
         records = [replace(record, seconds_write=seconds) for record in records]
         commit_manifest(self._out.manifest(shard), records)
-        for stage in STAGES:
-            spent = sum(getattr(record, f"seconds_{stage}") for record in records)
-            Metrics.distribution(NAMESPACE, f"shard_{stage}_ms").update(int(1000 * spent))
+        for phase in PHASES:
+            spent = sum(getattr(record, f"seconds_{phase}") for record in records)
+            Metrics.distribution(NAMESPACE, f"shard_{phase}_ms").update(int(1000 * spent))
         ok = sum(record.failure is None for record in records)
         Metrics.counter(NAMESPACE, "samples_ok").inc(ok)
         Metrics.counter(NAMESPACE, "shards_committed").inc()

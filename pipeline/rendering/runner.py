@@ -1,4 +1,4 @@
-"""Engines: Beam's own runner with our worker processes, or the runner a user names."""
+"""Runners: Beam's own with our worker processes, or the one a user names."""
 
 import os
 import shlex
@@ -37,15 +37,15 @@ CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class JobRunner:
     """What a pipeline runs on."""
 
     options: PipelineOptions
-    runner: PipelineRunner | None
+    named: PipelineRunner | None
     """The runner that the user named, or None for Beam's own on this machine."""
 
     @classmethod
-    def choose(cls, beam_options: Sequence[str]) -> "Engine":
+    def choose(cls, beam_options: Sequence[str]) -> "JobRunner":
         """Understand a user's Beam options before anything is written.
 
         Raises:
@@ -90,8 +90,8 @@ class Engine:
         Raises:
             RunError: The pipeline failed, or one of its worker processes died.
         """
-        if self.runner is not None:
-            self._run(build, self.runner)
+        if self.named is not None:
+            self._run(build, self.named)
             return
         self.options.view_as(DirectOptions).direct_num_workers = workers
         if workers == 1:

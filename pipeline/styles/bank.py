@@ -149,10 +149,10 @@ def make_style_bank(
     """
     config = read_checkpoint_config(checkpoint)
     _check_networks(config, checkpoint)
-    source = open_source(dataset)
-    choose_checkpoint(checkpoint, source.taxonomy)
     if dataset.photos == "none":
         raise ConfigError("dataset.photos: none, but a style bank is made from photos; use auto")
+    source = open_source(dataset)
+    choose_checkpoint(checkpoint, source.taxonomy)
     where = f"{dataset.root}: " + (f"split {dataset.split!r}" if dataset.split else "the dataset")
     missing = DatasetError(f"{where} has no photos, expected some to take styles from")
     refs = scenes_with_photos(source, otherwise=missing, where=where)
