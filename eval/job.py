@@ -45,7 +45,7 @@ IDENTITY = ("index", "scene", "status", "label_sha256", "instance_sha256", "phot
 
 
 class PhotoScorer(Protocol):
-    """What the job asks of a scorer; `eval.scorer.Scorer` is one."""
+    """What the job asks of a scorer; `eval.scorers.scorer.Scorer` is one."""
 
     @property
     def taxonomy(self) -> Taxonomy:

@@ -20,6 +20,7 @@ from pipeline.output.results import RunResults
 from pipeline.planning.plan import count_samples, count_shards
 from pipeline.sources import DatasetConfig, Source, open_source
 from pipeline.sources.config import resolved_dataset
+from pipeline.sources.photos import scenes_with_photos
 from pipeline.taxonomy import Taxonomy
 
 log = logging.getLogger("hdsynth.eval")
@@ -86,7 +87,7 @@ def prepare(config: EvalConfig, open_scorer: OpenScorer) -> PreparedEval:
     real = resolved_dataset(config.real or job.dataset)
     source = open_source(real)
     _check_taxonomy(source, taxonomy, real)
-    scenes = _with_photos(source, real, asked=config.real is not None)
+    scenes = _real_scenes(source, real, asked=config.real is not None)
     device = candidate_devices(config.device)[0]
     scorer = open_scorer(device)
     mapping = ClassMapping.between(taxonomy, scorer.taxonomy)
@@ -205,10 +206,8 @@ def _check_taxonomy(source: Source, taxonomy: Taxonomy, real: DatasetConfig) -> 
         )
 
 
-def _with_photos(source: Source, real: DatasetConfig, *, asked: bool) -> tuple[str, ...]:
-    names = tuple(ref.name for ref in source.scenes if ref.photo is not None)
+def _real_scenes(source: Source, real: DatasetConfig, *, asked: bool) -> tuple[str, ...]:
     where = f"{real.root}, split {real.split!r}" if real.split else real.root
-    if not names:
-        hint = "" if asked else "; name real photos with --real DIR --format F"
-        raise EvalError(f"{where}: has no photos, which the oracle is scored on{hint}")
-    return names
+    hint = "" if asked else "; name real photos with --real DIR --format F"
+    missing = EvalError(f"{where}: has no photos, which the oracle is scored on{hint}")
+    return tuple(ref.name for ref in scenes_with_photos(source, otherwise=missing))

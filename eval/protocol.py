@@ -194,6 +194,10 @@ def resize_map(values: npt.NDArray[np.uint8], size: Size) -> npt.NDArray[np.uint
     Args:
         values: uint8 [..., H, W].
         size: h, w.
+
+    Example:
+        >>> resize_map(np.array([[0, 1], [2, 3]], np.uint8), (2, 4)).tolist()
+        [[0, 0, 1, 1], [2, 2, 3, 3]]
     """
     (height, width), (tall, wide) = values.shape[-2:], size
     if (height, width) == size:

@@ -12,15 +12,9 @@ from click.testing import CliRunner
 
 from eval.scorers.config import ScorerConfig, ScorerTraining
 from eval.scorers.loading import load_scorer
+from eval.scorers.loss import class_weights, cross_entropy
 from eval.scorers.network import build_network
-from eval.scorers.training import (
-    TrainIdSamples,
-    class_names,
-    class_weights,
-    cross_entropy,
-    learning_logits,
-    train_scorer,
-)
+from eval.scorers.training import TrainIdSamples, class_names, learning_logits, train_scorer
 from hdmodel.errors import ConfigError, InputError, TrainingError
 from hdmodel.training.config import TrainingSet
 from hdmodel.training.log import TrainingStatus, read_metrics

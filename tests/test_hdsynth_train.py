@@ -134,7 +134,7 @@ def test_a_dataset_without_photos_cannot_be_trained_on(tmp_path: Path, world: Pa
         *("tiny", "--out", tmp_path / "run", "--dataset", world, "--format", "cityscapes"),
         *("--split", "train"),
     )
-    assert "the dataset, split 'train', has no photos, expected some to train on" in said
+    assert "the dataset has no photos in split 'train', expected some to train on" in said
     assert not (tmp_path / "run").exists()
 
 

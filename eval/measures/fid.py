@@ -58,6 +58,12 @@ def frechet_distance(one: FeatureMoments, other: FeatureMoments) -> float:
 
     Raises:
         EvalError: There are fewer than two photos on a side, or the features differ in number.
+
+    Example:
+        >>> features = np.array([[0.0, 1.0], [2.0, 5.0], [4.0, 3.0]])
+        >>> moments = FeatureMoments.of(features), FeatureMoments.of(features + 3)
+        >>> round(frechet_distance(*moments), 6)  # two features, each moved by 3
+        18.0
     """
     if one.mean.shape != other.mean.shape:
         raise EvalError(f"{len(one.mean)} features against {len(other.mean)}, expected as many")

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from eval.confusion import ConfusionMatrix
 from eval.errors import EvalError
@@ -29,6 +27,7 @@ from eval.scorers.config import (
     train_classes,
 )
 from eval.scorers.folder import claim, save_scorer
+from eval.scorers.loss import class_weights, cross_entropy
 from eval.scorers.network import build_network, check_finite, normalised, padded, start_from
 from eval.scorers.scorer import NetworkSegmenter, arithmetic
 from hdmodel.allocator import tune_allocator
@@ -45,8 +44,6 @@ log = logging.getLogger(__name__)
 METRICS_FILE = "metrics.csv"
 COLUMNS = ("step", "loss", "learning_rate", "seconds_per_step")
 
-_BALANCED_BY = 200
-"""Scenes that class weights are counted on."""
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -319,38 +316,6 @@ def try_network(
             f"batch {config.batch}, crop {height}x{width}: {config.network.architecture} on "
             f"{config.network.encoder} cannot learn from them ({reason}){few}"
         )
-
-
-def cross_entropy(logits_BKHW: Tensor, ids_BHW: Tensor, *, weight: Tensor | None) -> Tensor:
-    """The mean cross entropy of the pixels that are not ignored; 0 if all are.
-
-    Args:
-        logits_BKHW: float32.
-        ids_BHW: Train ids, int64; 255 is ignored.
-        weight: Of each class, float32 [K]; all 1 if None.
-    """
-    losses = F.cross_entropy(
-        logits_BKHW, ids_BHW, weight=weight, ignore_index=IGNORED_TRAIN_ID, reduction="sum"
-    )
-    valid = ids_BHW != IGNORED_TRAIN_ID
-    count = valid.sum() if weight is None else (weight[ids_BHW.where(valid, 0)] * valid).sum()
-    return losses / count.clamp(min=1e-6)
-
-
-def class_weights(scenes: Samples, classes: int) -> npt.NDArray[np.float32]:
-    """1 / ln(1.02 + share) of each class, with a mean of 1 (Paszke et al. 2016, ENet).
-
-    Args:
-        scenes: Samples with train ids; at most 200 of them, evenly spread, are counted.
-        classes: K.
-    """
-    counts = np.zeros(256, np.int64)
-    for index in range(0, len(scenes), -(-len(scenes) // _BALANCED_BY)):
-        counts += np.bincount(scenes[index][0].ravel(), minlength=256)
-    shares = counts[:classes] / max(1, counts[:classes].sum())
-    weights = 1 / np.log(1.02 + shares)
-    scaled: npt.NDArray[np.float32] = (weights / weights.mean()).astype(np.float32)
-    return scaled
 
 
 def score(

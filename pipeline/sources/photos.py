@@ -1,28 +1,29 @@
-"""The scenes of a source that have a photo."""
+"""Which scenes of a source have a photo."""
 
 import logging
 
-from pipeline.errors import DatasetError
+from hdmodel.errors import InputError
 from pipeline.sources.source import SceneRef, Source
+
+log = logging.getLogger("hdsynth.sources")
 
 
 def scenes_with_photos(
-    source: Source, *, where: str, purpose: str, log: logging.Logger
+    source: Source, *, otherwise: InputError, where: str | None = None
 ) -> list[SceneRef]:
-    """The scenes that have a photo, in the source's order; a warning counts the others.
+    """Select the scenes that have a photo, in order.
 
     Args:
-        source: The scenes.
-        where: What messages call them, such as "split 'val'".
-        purpose: What photos are needed for, such as "some to train on".
-        log: Gets the warning.
+        source: The dataset.
+        otherwise: What is raised if no scene has one.
+        where: What a warning calls the dataset if some scenes have none; no warning if not given.
 
     Raises:
-        DatasetError: None has one.
+        InputError: `otherwise`.
     """
     refs = [ref for ref in source.scenes if ref.photo is not None]
     if not refs:
-        raise DatasetError(f"{where} has no photos, expected {purpose}")
-    if without := len(source.scenes) - len(refs):
+        raise otherwise
+    if where is not None and (without := len(source.scenes) - len(refs)):
         log.warning("%s: %d of %d scenes have no photo", where, without, len(source.scenes))
     return refs

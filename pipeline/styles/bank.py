@@ -3,7 +3,6 @@
 Shape legend: B batch, F feature channels, N objects of all scenes, H x W pixels.
 """
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,14 +26,13 @@ from hdmodel.errors import CheckpointError, ConfigError
 from hdmodel.photos import from_uint8
 from hdmodel.styles import StyleBank, cluster_styles
 from pipeline.checkpoints import choose_checkpoint
+from pipeline.errors import DatasetError
 from pipeline.fit import FIT_MODES, FitMode, fit, photos_per_batch
 from pipeline.progress import progress_bar
 from pipeline.scene import INSTANCES_PER_CLASS, Scene
 from pipeline.sources import DatasetConfig, SceneRef, Source, open_source
 from pipeline.sources.photos import scenes_with_photos
 from pipeline.taxonomy import Taxonomy
-
-log = logging.getLogger("hdsynth.styles")
 
 ENCODED_PIXELS = 1 << 20
 """Pixels encoded at a time, unless one photo has more."""
@@ -155,10 +153,9 @@ def make_style_bank(
         raise ConfigError("dataset.photos: none, but a style bank is made from photos; use auto")
     source = open_source(dataset)
     choose_checkpoint(checkpoint, source.taxonomy)
-    part = f"split {dataset.split!r}" if dataset.split else "the dataset"
-    refs = scenes_with_photos(
-        source, where=f"{dataset.root}: {part}", purpose="some to take styles from", log=log
-    )
+    where = f"{dataset.root}: " + (f"split {dataset.split!r}" if dataset.split else "the dataset")
+    missing = DatasetError(f"{where} has no photos, expected some to take styles from")
+    refs = scenes_with_photos(source, otherwise=missing, where=where)
     if limit is not None and limit < len(refs):
         refs = [refs[i * len(refs) // limit] for i in range(limit)]
     encoder = load_encoder(checkpoint, device=device, dtype=torch.float32)

@@ -1,6 +1,5 @@
 """The scenes a generator is trained on: of the sample world, or of a dataset."""
 
-import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -16,8 +15,6 @@ from pipeline.training.job import TrainingDataset, TrainingScenesConfig, WorldSc
 
 if TYPE_CHECKING:
     from hdmodel.training.batches import Sample, Samples
-
-log = logging.getLogger("hdsynth.train")
 
 
 class FittedScenes:
@@ -113,7 +110,7 @@ class DatasetScenes:
         self._config = config
         self._source = open_source(config)
         self.taxonomy = self._source.taxonomy
-        refs = _with_photos(self._source, config.split)
+        refs = _photos_of(self._source, config)
         if config.validation_split is None:
             kept = min(validation, len(refs) - 1)
             self._training, self._held_out = refs[: len(refs) - kept], refs[len(refs) - kept :]
@@ -121,7 +118,7 @@ class DatasetScenes:
         else:
             other = config.model_copy(update={"split": config.validation_split})
             self._held_out_source = open_source(other)
-            found = _with_photos(self._held_out_source, config.validation_split)
+            found = _photos_of(self._held_out_source, other)
             step = max(1, len(found) // max(validation, 1))
             self._training, self._held_out = refs, found[::step][:validation]
 
@@ -143,9 +140,10 @@ class DatasetScenes:
         )
 
 
-def _with_photos(source: Source, split: str | None) -> list[SceneRef]:
-    where = "the dataset" + (f", split {split!r}," if split else "")
-    return scenes_with_photos(source, where=where, purpose="some to train on", log=log)
+def _photos_of(source: Source, config: TrainingDataset) -> list[SceneRef]:
+    split = f" in split {config.split!r}" if config.split else ""
+    missing = DatasetError(f"the dataset has no photos{split}, expected some to train on")
+    return scenes_with_photos(source, otherwise=missing, where=f"{config.root}{split}")
 
 
 def open_training_scenes(
