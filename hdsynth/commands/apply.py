@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @click.option(
     "--style",
     type=click.Choice(["source", "random", "mean"]),
-    help="How objects look, for generators that read features.",
+    help="The style of objects, for generators that read features.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(

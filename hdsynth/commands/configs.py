@@ -11,9 +11,9 @@ import click
 def configs(*, kind: str | None, name: str | None) -> None:
     """List the shipped configurations, or print one.
 
-    Without arguments, every kind and its names; with KIND (taxonomies, models, policies, jobs,
-    checkpoints), the names of that kind; with KIND and NAME, the file itself, to start one of your
-    own from: `hdsynth configs taxonomies cityscapes > mine.yaml`.
+    Without arguments, every kind and its names; with KIND (taxonomies, models, scorers, policies,
+    jobs, checkpoints), the names of that kind; with KIND and NAME, the file itself, to start one of
+    your own from: `hdsynth configs taxonomies cityscapes > mine.yaml`.
     """
     from configs import KINDS, folder, names
 

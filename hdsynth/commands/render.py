@@ -86,8 +86,8 @@ def job_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--style",
             metavar="source|random|mean",
-            help="How objects look, where the generator reads features: as in the photos they come "
-            "from, a random mode of its style bank each, or the mean of their class. "
+            help="The style of objects, where the generator reads features: that of the photos "
+            "they come from, a random mode of its style bank each, or the mean of their class. "
             "--set style.fixed.car=3 sets the mode of a class.",
         ),
         click.option(
