@@ -4,7 +4,7 @@ Shapes: B batch, C channels, H height, W width.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -16,20 +16,14 @@ from torch.nn import functional as F
 from hdmodel.checkpoint import check_keys
 from hdmodel.errors import CheckpointError
 from hdmodel.layers import arrange, place
-from hdmodel.training.perceptual_config import (
-    CONVOLUTIONS,
-    IMAGE,
-    LAYERS,
-    TORCHVISION,
-    PerceptualConfig,
-)
+from hdmodel.training.perceptual_config import IMAGE, TORCHVISION, PerceptualConfig
 from hdmodel.weights_file import read_state
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's photos in 0..1, which the weights were trained to see as 0 and 1."""
 
-_WIDTHS = (64, 128, 256, 512, 512)
-"""Channels of the convolutions between the poolings."""
+_KINDS = ("E", "D")
+"""VGG-19 and VGG-16, by the names that torchvision and the paper behind them have for them."""
 _HOW_TO = (
     'on a machine with internet, python -c "import torchvision; '
     "torchvision.models.vgg19(weights='DEFAULT')\" fetches them; or name a file with "
@@ -45,28 +39,23 @@ class PerceptualLoss(nn.Module):
 
     Args:
         config: Layers and their weights.
-        convolutions: Weight and bias of the network's convolutions by name, such as `conv1_1`.
+        vgg: The `features` of torchvision's network, at least down to the deepest of the layers.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, config: PerceptualConfig, convolutions: Mapping[str, tuple[Tensor, Tensor]]
-    ) -> None:
+    def __init__(self, config: PerceptualConfig, vgg: nn.Sequential) -> None:
         super().__init__()
         self.config = config
-        self._names = tuple(convolutions)
-        for name, (weight, bias) in convolutions.items():
-            conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1)
-            conv.weight, conv.bias = nn.Parameter(weight), nn.Parameter(bias)
-            self.add_module(name, conv)
+        self.vgg = _needed(vgg, config)
+        self._names = {index: name for name, index in _rectifiers(vgg).items()}
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
 
     def forward(self, fake_BCHW: Tensor, real_BCHW: Tensor) -> Tensor:
-        """The weighted sum of the layers' mean absolute differences.
+        """Sum up the layers' mean absolute differences, weighted.
 
         Args:
             fake_BCHW: Generated photos, (B, 3, H, W) in [-1, 1]; the gradient flows into them.
@@ -85,47 +74,41 @@ class PerceptualLoss(nn.Module):
         return torch.stack(losses).sum()
 
     def features(self, photo_BCHW: Tensor) -> dict[str, Tensor]:
-        """The layers that are compared, by name.
+        """Compute the layers that are compared, by name.
 
         Args:
             photo_BCHW: (B, 3, H, W) in [-1, 1].
         """
         found = {IMAGE: photo_BCHW} if IMAGE in self.config.layers else {}
-        if not self._names:
-            return found
-        first = self.get_submodule(self._names[0])
-        assert isinstance(first, nn.Conv2d)
-        x_BCHW = arrange(((photo_BCHW + 1) / 2 - self.mean) / self.std, first.weight)
-        block = self._names[0].partition("_")[0]
-        for name in self._names:
-            if name.partition("_")[0] != block:
-                block = name.partition("_")[0]
-                x_BCHW = F.max_pool2d(x_BCHW, 2)
-            x_BCHW = F.relu(self.get_submodule(name)(x_BCHW))
-            layer = name.replace("conv", "relu")
-            if layer in self.config.layers:
-                found[layer] = x_BCHW
+        x_BCHW = ((photo_BCHW + 1) / 2 - self.mean) / self.std
+        x_BCHW = arrange(x_BCHW, next(self.vgg.parameters(), x_BCHW))
+        for index, layer in enumerate(self.vgg):
+            x_BCHW = layer(x_BCHW)
+            if self._names.get(index) in self.config.layers:
+                found[self._names[index]] = x_BCHW
         return found
 
 
 def load_perceptual(config: PerceptualConfig, *, device: torch.device) -> PerceptualLoss:
-    """The perceptual loss with the weights that a configuration names.
+    """Load the perceptual loss with the weights that a configuration names.
 
     Raises:
         CheckpointError: There are none, or the file holds something else.
     """
     file = weights_path(config)
     state = _read(file)
-    names = _needed(config, {key: tuple(value.shape) for key, value in state.items()}, file)
-    loss = PerceptualLoss(
-        config,
-        {
-            name: (state[f"{key}.weight"].float(), state[f"{key}.bias"].float())
-            for name, key in names.items()
-        },
+    vgg = _fitting(config, {key: tuple(value.shape) for key, value in state.items()}, file)
+    vgg.load_state_dict(
+        {key: state[f"features.{key}"].float() for key in vgg.state_dict()}, assign=True
     )
+    loss = PerceptualLoss(config, vgg)
     place(loss, device, torch.channels_last)
     return loss
+
+
+def untrained_perceptual(config: PerceptualConfig) -> PerceptualLoss:
+    """Make the perceptual loss with random weights: as large and as slow as the real one."""
+    return PerceptualLoss(config, _build("E"))
 
 
 def check_perceptual(config: PerceptualConfig) -> None:
@@ -144,11 +127,11 @@ def check_perceptual(config: PerceptualConfig) -> None:
             raise CheckpointError(f"{file}: not a safetensors file ({error})") from None
     else:
         shapes = {key: tuple(value.shape) for key, value in _read(file).items()}
-    _needed(config, shapes, file)
+    _fitting(config, shapes, file)
 
 
 def weights_path(config: PerceptualConfig) -> Path:
-    """The file that holds the network's weights.
+    """Find the file that holds the network's weights.
 
     Raises:
         CheckpointError: There is none.
@@ -178,65 +161,52 @@ def _read(file: Path) -> Mapping[str, Tensor]:
     return state
 
 
-def _needed(
+def _fitting(
     config: PerceptualConfig, shapes: Mapping[str, tuple[int, ...]], file: Path
-) -> dict[str, str]:
-    """The convolutions down to the deepest layer compared: our names to torchvision's."""
-    names = _names(shapes.keys(), file)
-    deepest = max(_place(layer, names, file) for layer in config.layers)
-    needed = dict(list(names.items())[:deepest])
-    expected: dict[str, tuple[int, ...]] = {}
-    channels = 3
-    for name, key in needed.items():
-        width = _WIDTHS[int(name[4]) - 1]
-        expected |= {f"{key}.weight": (width, channels, 3, 3), f"{key}.bias": (width,)}
-        channels = width
+) -> nn.Sequential:
+    """The network whose weights have these shapes, still on the meta device."""
+    present = {key for key in shapes if re.fullmatch(r"features\.\d+\.weight", key)}
+    for kind in _KINDS:
+        with torch.device("meta"):
+            vgg = _build(kind)
+        if present == {f"features.{key}" for key in vgg.state_dict() if key.endswith("weight")}:
+            break
+    else:
+        raise CheckpointError(
+            f"{file}: holds {len(present)} convolutions `features.N.weight`, expected the 16 of "
+            "VGG-19 or the 13 of VGG-16 in torchvision's places (without batch norm)"
+        )
+    for layer in config.layers:
+        if layer not in (IMAGE, *_rectifiers(vgg)):
+            raise CheckpointError(f"{file}: is a VGG-16, which has no layer {layer!r} (vgg.layers)")
+    vgg = _needed(vgg, config)
+    expected = {f"features.{key}": tuple(value.shape) for key, value in vgg.state_dict().items()}
     check_keys(expected, {key: shapes[key] for key in expected if key in shapes}, origin=str(file))
-    return needed
+    return vgg
 
 
-def _names(keys: Collection[str], file: Path) -> dict[str, str]:
-    """Our name of each convolution to torchvision's: `conv1_1` to `features.0`."""
-    present = {
-        int(found[1]) for key in keys if (found := re.fullmatch(r"features\.(\d+)\.weight", key))
-    }
-    for counts in (CONVOLUTIONS, (2, 2, 3, 3, 3)):
-        names: dict[str, str] = {}
-        position = 0
-        for block, count in enumerate(counts, start=1):
-            for number in range(1, count + 1):
-                names[f"conv{block}_{number}"] = f"features.{position}"
-                position += 2
-            position += 1
-        if present == {int(key.split(".")[1]) for key in names.values()}:
-            return names
-    raise CheckpointError(
-        f"{file}: holds {len(present)} convolutions `features.N.weight`, expected the 16 of VGG-19 "
-        "or the 13 of VGG-16 in torchvision's places (without batch norm)"
-    )
+def _build(kind: str) -> nn.Sequential:
+    """The `features` of torchvision's VGG-19 ("E") or VGG-16 ("D"), without its classifier."""
+    from torchvision.models.vgg import cfgs, make_layers  # slow to import, and seldom needed
+
+    vgg: nn.Sequential = make_layers(cfgs[kind])
+    return vgg
 
 
-def _place(layer: str, names: Mapping[str, str], file: Path) -> int:
-    """How many convolutions it takes to get to a layer."""
-    if layer == IMAGE:
-        return 0
-    name = layer.replace("relu", "conv")
-    if name not in names:
-        raise CheckpointError(f"{file}: is a VGG-16, which has no layer {layer!r} (vgg.layers)")
-    return list(names).index(name) + 1
+def _rectifiers(vgg: nn.Sequential) -> dict[str, int]:
+    """Where the rectifiers of a network are: relu1_1 at 1."""
+    places: dict[str, int] = {}
+    block, number = 1, 0
+    for index, layer in enumerate(vgg):
+        if isinstance(layer, nn.ReLU):
+            number += 1
+            places[f"relu{block}_{number}"] = index
+        elif isinstance(layer, nn.MaxPool2d):
+            block, number = block + 1, 0
+    return places
 
 
-def untrained_perceptual(config: PerceptualConfig) -> PerceptualLoss:
-    """The perceptual loss with weights of no meaning: as large and as slow as the real one."""
-    blocks = (
-        (f"conv{block}_{number}", width)
-        for block, (count, width) in enumerate(zip(CONVOLUTIONS, _WIDTHS, strict=True), start=1)
-        for number in range(1, count + 1)
-    )
-    deepest = max((LAYERS.index(layer) + 1 for layer in config.layers if layer != IMAGE), default=0)
-    convolutions: dict[str, tuple[Tensor, Tensor]] = {}
-    channels = 3
-    for name, width in list(blocks)[:deepest]:
-        convolutions[name] = (torch.zeros(width, channels, 3, 3), torch.zeros(width))
-        channels = width
-    return PerceptualLoss(config, convolutions)
+def _needed(vgg: nn.Sequential, config: PerceptualConfig) -> nn.Sequential:
+    """The part of a network down to the deepest layer that is compared."""
+    places = _rectifiers(vgg)
+    return vgg[: max((places[layer] + 1 for layer in config.layers if layer != IMAGE), default=0)]
