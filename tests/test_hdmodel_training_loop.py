@@ -30,7 +30,8 @@ from hdmodel.initialise import init_checkpoint
 from hdmodel.styles import load_styles
 from hdmodel.training import trainer as trainer_module
 from hdmodel.training.log import TrainingStatus
-from hdmodel.training.loop import plan_stages, train
+from hdmodel.training.loop import train
+from hdmodel.training.schedule import plan_stages
 from hdmodel.training.trainer import Trainer
 from tests.trainings import CPU, PALETTE, TAXONOMY, Squares, SquareSets, config, run, stage, staged
 

@@ -1,6 +1,5 @@
 """How a generator is trained: plain settings, without torch."""
 
-from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -52,21 +51,6 @@ class LossConfig(Settings):
     """Weight of the mean absolute difference of pixels in [-1, 1]; 100 in pix2pix."""
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """The updates of a stage and its learning rate over time."""
-
-    steps: int
-    decay_from: int
-    """The update, counted from 0, from which the rate falls linearly; it would be 0 at `steps`."""
-
-    def learning_rate_factor(self, step: int) -> float:
-        """The share of the learning rate at an update of the stage, counted from 0."""
-        if step < self.decay_from:
-            return 1.0
-        return (self.steps - step) / (self.steps - self.decay_from + 1)
-
-
 class StageConfig(Settings):
     """One stage of the way from coarse to fine (paper, section 3.2)."""
 
@@ -110,21 +94,6 @@ class StageConfig(Settings):
                 f"accumulate is {self.accumulate}, expected a divisor of batch, {self.batch}"
             )
         return self
-
-    def schedule(self, scenes: int) -> Schedule:
-        """The stage's length in updates.
-
-        Args:
-            scenes: The number of samples of the training set.
-        """
-        if self.steps is not None:
-            return Schedule(self.steps, self.steps - (self.decay_steps or 0))
-        assert self.epochs is not None
-        steps, decay = (
-            max(1, passes * scenes // self.batch)
-            for passes in (self.epochs, self.epochs - (self.decay_epochs or 0))
-        )
-        return Schedule(steps, decay if self.decay_epochs else steps)
 
 
 class TrainConfig(Settings):

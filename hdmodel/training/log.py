@@ -1,6 +1,7 @@
 """What a training run tells people: losses as a table and as TensorBoard events, pictures."""
 
 import csv
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from hdmodel.training.config import LossConfig
+from hdmodel.training.folder import VALIDATION, TrainingFolder
+
+logger = logging.getLogger(__name__)
 
 MOST_ROWS = 6
 PAPER, INK = (247, 247, 245), (28, 29, 32)
@@ -96,6 +102,64 @@ class EventLog:
     def close(self) -> None:
         """Write what is left and close the file."""
         self._writer.close()
+
+
+class TrainingLog:
+    """Everything that a training writes for people while it lasts.
+
+    Args:
+        folder: The output folder.
+        losses: Those that are on get a column.
+        palette: RGB colour of each class, uint8 [num_classes, 3].
+        step: The step that training goes on from.
+    """
+
+    def __init__(
+        self,
+        folder: TrainingFolder,
+        losses: LossConfig,
+        *,
+        palette: npt.NDArray[np.uint8],
+        step: int,
+    ) -> None:
+        self._folder, self._palette = folder, palette
+        weights = {
+            "adversarial": losses.adversarial != "none",
+            "feature_matching": losses.feature_matching,
+            "perceptual": losses.perceptual,
+            "l1": losses.l1,
+            "discriminator_real": losses.adversarial != "none",
+            "discriminator_fake": losses.adversarial != "none",
+        }
+        columns = ["step", "stage", *(name for name, weight in weights.items() if weight)]
+        columns += ["learning_rate", "seconds_per_step", VALIDATION]
+        self._metrics = MetricsTable(folder.metrics, columns=columns, step=step)
+        self._events = EventLog(folder.root / "tensorboard", step=step)
+
+    def row(self, row: Mapping[str, float | int | str], *, steps: int) -> None:
+        """Write a row of the metrics everywhere.
+
+        Args:
+            row: By the names of the columns; those without a value may be left out.
+            steps: Updates of all stages together.
+        """
+        self._metrics.append(row)
+        self._events.scalars(row)
+        left = (steps - int(row["step"])) * float(row["seconds_per_step"])
+        logger.info("%s", log_line(row, steps=steps, seconds_left=left))
+
+    def picture(
+        self, label_BHW: Tensor, fake_BCHW: Tensor, real_BCHW: Tensor, *, step: int
+    ) -> None:
+        """Write a sheet of pictures; arguments as for `picture_sheet`."""
+        sheet = picture_sheet(label_BHW, fake_BCHW, real_BCHW, palette=self._palette)
+        self._folder.pictures.mkdir(exist_ok=True)
+        sheet.save(self._folder.pictures / f"step-{step:07d}.png")
+        self._events.picture("samples", np.asarray(sheet), step)
+
+    def close(self) -> None:
+        """Write what is left and close the files."""
+        self._events.close()
 
 
 def to_pixels(photo_BCHW: Tensor) -> npt.NDArray[np.uint8]:

@@ -44,6 +44,32 @@ class DiscriminatorLosses:
         return (self.real + self.fake) / 2
 
 
+@dataclass(frozen=True, slots=True)
+class StepLosses:
+    """The losses of one update, before it."""
+
+    generator: GeneratorLosses
+    discriminator: DiscriminatorLosses | None
+
+    @property
+    def terms(self) -> dict[str, Tensor]:
+        """All of them by the name they have in metrics.csv."""
+        terms = self.generator.terms
+        if self.discriminator is not None:
+            terms["discriminator_real"] = self.discriminator.real
+            terms["discriminator_fake"] = self.discriminator.fake
+        return terms
+
+    def detached(self) -> "StepLosses":
+        """The numbers alone: the graphs behind them hold much memory."""
+        generator = {name: term.detach() for name, term in self.generator.terms.items()}
+        sides = self.discriminator
+        return StepLosses(
+            GeneratorLosses(**generator),
+            sides and DiscriminatorLosses(real=sides.real.detach(), fake=sides.fake.detach()),
+        )
+
+
 def lsgan(outputs: Sequence[ScaleOutput], *, target: float) -> Tensor:
     """Mean squared distance of the scores to a target, summed over scales.
 
@@ -110,3 +136,21 @@ def discriminator_losses(
     """
     loss = ADVERSARIAL[kind]
     return DiscriminatorLosses(real=loss(real, target=1.0), fake=loss(fake, target=0.0))
+
+
+def mean_losses(losses: Sequence[StepLosses]) -> StepLosses:
+    """Take the mean of each loss over the parts of a batch."""
+    generator = {
+        name: torch.stack([one.generator.terms[name] for one in losses]).mean()
+        for name in losses[0].generator.terms
+    }
+    sides = [one.discriminator for one in losses if one.discriminator is not None]
+    return StepLosses(
+        GeneratorLosses(**generator),
+        DiscriminatorLosses(
+            real=torch.stack([side.real for side in sides]).mean(),
+            fake=torch.stack([side.fake for side in sides]).mean(),
+        )
+        if sides
+        else None,
+    )

@@ -4,7 +4,6 @@ Shapes: B batch, C channels, H height, W width.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +23,11 @@ from hdmodel.training.data_parallel import Processes
 from hdmodel.training.discriminator import MultiscaleDiscriminator, ScaleOutput
 from hdmodel.training.losses import (
     ADVERSARIAL,
-    DiscriminatorLosses,
     GeneratorLosses,
+    StepLosses,
     discriminator_losses,
     feature_matching,
+    mean_losses,
 )
 from hdmodel.training.perceptual import PerceptualLoss, load_perceptual
 
@@ -39,32 +39,6 @@ WEIGHTS_FILE = "training.safetensors"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 _NOISE = 2
 _WARM_UP = 10
-
-
-@dataclass(frozen=True, slots=True)
-class StepLosses:
-    """The losses of one update, before it."""
-
-    generator: GeneratorLosses
-    discriminator: DiscriminatorLosses | None
-
-    @property
-    def terms(self) -> dict[str, Tensor]:
-        """All of them by the name they have in metrics.csv."""
-        terms = self.generator.terms
-        if self.discriminator is not None:
-            terms["discriminator_real"] = self.discriminator.real
-            terms["discriminator_fake"] = self.discriminator.fake
-        return terms
-
-    def detached(self) -> "StepLosses":
-        """The numbers alone: the graphs behind them hold much memory."""
-        generator = {name: term.detach() for name, term in self.generator.terms.items()}
-        sides = self.discriminator
-        return StepLosses(
-            GeneratorLosses(**generator),
-            sides and DiscriminatorLosses(real=sides.real.detach(), fake=sides.fake.detach()),
-        )
 
 
 class Trainer:
@@ -212,7 +186,7 @@ class Trainer:
             optimiser.zero_grad()
         self._updates += 1
         self._average()
-        return losses[0] if len(losses) == 1 else _mean(losses)
+        return losses[0] if len(losses) == 1 else mean_losses(losses)
 
     def _differentiate(self, batch: Batch, *, weight: float) -> StepLosses:
         """Add the gradients of a part of a batch, times `weight`, and return its losses."""
@@ -382,24 +356,6 @@ class Trainer:
                 )
             }
             optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
-
-
-def _mean(losses: Sequence[StepLosses]) -> StepLosses:
-    """The mean of each loss."""
-    generator = {
-        name: torch.stack([one.generator.terms[name] for one in losses]).mean()
-        for name in losses[0].generator.terms
-    }
-    sides = [one.discriminator for one in losses if one.discriminator is not None]
-    return StepLosses(
-        GeneratorLosses(**generator),
-        DiscriminatorLosses(
-            real=torch.stack([side.real for side in sides]).mean(),
-            fake=torch.stack([side.fake for side in sides]).mean(),
-        )
-        if sides
-        else None,
-    )
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, Tensor], checkpoint: Path) -> None:
