@@ -28,7 +28,7 @@ def init_checkpoint(
 ) -> Path:
     """Write a checkpoint with random weights (paper, section 3.2: N(0, 0.02)).
 
-    With an encoder it also gets a style bank of one random look per class.
+    With an encoder it also gets a style bank of one random style per class.
 
     Args:
         config: The shape of the generator; `num_classes` is taken from the taxonomy.
@@ -58,11 +58,11 @@ def init_checkpoint(
     )
     if encoder is not None:
         classes = np.arange(taxonomy.num_classes)
-        looks = 2 * torch.rand((len(classes), encoder.out_channels), generator=random) - 1
+        features = 2 * torch.rand((len(classes), encoder.out_channels), generator=random) - 1
         save_styles(
             to,
             cluster_styles(
-                looks.numpy(),
+                features.numpy(),
                 classes,
                 np.full(len(classes), MIN_AREA),
                 num_classes=len(classes),

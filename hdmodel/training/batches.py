@@ -57,16 +57,16 @@ class Batch:
         return len(self.label_BHW)
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on a device, its photos scaled to [-1, 1]."""
+        """Bring the batch to a device, its photos scaled to [-1, 1]."""
         moved = self._each(lambda tensor: tensor.to(device, non_blocking=True))
         return replace(moved, photo_BCHW=moved.photo_BCHW.float() / 127.5 - 1)
 
     def pin_memory(self) -> "Batch":
-        """The batch in memory from which a GPU can copy while it computes."""
+        """Put the batch into memory from which a GPU can copy while it computes."""
         return self._each(Tensor.pin_memory)
 
     def split(self, parts: int) -> list["Batch"]:
-        """The batch in equal parts, which keep its numbers of objects."""
+        """Cut the batch into equal parts, which keep its numbers of objects."""
         size = len(self) // parts
         return [self._each(itemgetter(slice(k * size, (k + 1) * size))) for k in range(parts)]
 
@@ -164,7 +164,7 @@ class _Guarded(Dataset["Batch | HdsynthError"]):
 def load(
     batches: RandomBatches, numbers: Iterable[int], *, loaders: int, pin: bool
 ) -> Iterator[Batch]:
-    """Batches in order, made ahead of their use.
+    """Load batches in order, ahead of their use.
 
     Args:
         batches: What to load.
@@ -203,7 +203,7 @@ def load(
 
 
 def stack(samples: Sequence[Sample]) -> Batch:
-    """Samples of one size as a batch on the CPU."""
+    """Stack samples of one size to a batch on the CPU."""
     labels, instances, photos = zip(*samples, strict=True)
     numbers = np.empty((len(samples), *labels[0].shape), np.int64)
     objects = 0

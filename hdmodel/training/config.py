@@ -189,7 +189,7 @@ class TrainConfig(Settings):
             )
 
     def stage_generator(self, stage: StageConfig) -> GeneratorConfig:
-        """The part of the generator that a stage trains."""
+        """Find the part of the generator that a stage trains."""
         full, taking_part = self.generator, _enhancers(stage, self.generator)
         if taking_part == full.levels:
             return full
@@ -202,7 +202,7 @@ class TrainConfig(Settings):
         )
 
     def stage_size(self, stage: StageConfig) -> Size:
-        """Height and width of whole scenes at a stage."""
+        """Compute height and width of whole scenes at a stage."""
         halvings = self.generator.levels - _enhancers(stage, self.generator)
         height, width = (max(1, side >> halvings) for side in self.dataset.size)
         return height, width

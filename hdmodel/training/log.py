@@ -65,7 +65,7 @@ class MetricsTable:
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics file, or none; a line that a kill cut short is left out."""
+    """Read the rows of a metrics file, or none; a line that a kill cut short is left out."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
@@ -163,7 +163,7 @@ class TrainingLog:
 
 
 def to_pixels(photo_BCHW: Tensor) -> npt.NDArray[np.uint8]:
-    """Photos in [-1, 1], (B, 3, H, W), as uint8 [B, H, W, 3]."""
+    """Turn photos in [-1, 1], (B, 3, H, W), into uint8 [B, H, W, 3]."""
     scaled = photo_BCHW.detach().float().add(1).mul(127.5).round().clamp(0, 255)
     pixels: npt.NDArray[np.uint8] = scaled.permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8)
     return pixels
@@ -172,7 +172,7 @@ def to_pixels(photo_BCHW: Tensor) -> npt.NDArray[np.uint8]:
 def picture_sheet(
     label_BHW: Tensor, fake_BCHW: Tensor, real_BCHW: Tensor, *, palette: npt.NDArray[np.uint8]
 ) -> Image.Image:
-    """One row per sample: its label map in colours, the rendered photo, the real photo.
+    """Draw a row per sample: its label map in colours, the rendered photo, the real photo.
 
     A line above says which is which. There are at most 6 rows.
 
@@ -204,7 +204,7 @@ def picture_sheet(
 
 
 def log_line(row: Mapping[str, Any], *, steps: int, seconds_left: float) -> str:
-    """A row of the metrics as one line of text.
+    """Write a row of the metrics as one line of text.
 
     Args:
         row: The row, with `step`, `stage` and `seconds_per_step`.
@@ -222,7 +222,12 @@ def log_line(row: Mapping[str, Any], *, steps: int, seconds_left: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in its two largest units: `40 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
+    """Write a time in its two largest units.
+
+    Example:
+        >>> [duration(seconds) for seconds in (40, 720, 12_000, 187_200)]
+        ['40 s', '12 min', '3 h 20 min', '2 d 4 h']
+    """
     if seconds < 60:
         return f"{round(seconds)} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""Training from coarse to fine: stage by stage, update by update (paper, section 3.2 and 4)."""
+"""Training from coarse to fine: stage by stage, update by update (paper, sections 3.2 and 4)."""
 
 import logging
 import shutil
@@ -39,11 +39,11 @@ class SceneSets(Protocol):
     """Where the scenes of a training come from."""
 
     def training(self, size: Size) -> Samples:
-        """The scenes to train on, at a height and width in pixels."""
+        """Give the scenes to train on, at a height and width in pixels."""
         ...
 
     def validation(self, size: Size) -> Samples:
-        """Scenes that are not trained on, at a height and width in pixels; may be none."""
+        """Give scenes that are not trained on, at a height and width in pixels; may be none."""
         ...
 
 
