@@ -16,7 +16,6 @@ from hdmodel.training.log import (
     log_line,
     picture_sheet,
     read_metrics,
-    to_pixels,
 )
 
 COLUMNS = ["step", "stage", "l1", "validation_l1"]
@@ -111,11 +110,6 @@ def test_events_that_are_done_again_are_hidden(tmp_path: Path) -> None:
         log.close()
     found = [(event.step, event.value) for event in events(tmp_path).Scalars("l1")]
     assert found == [(2, 0.0), (4, 0.0), (6, 4.0)]
-
-
-def test_photos_become_pixels() -> None:
-    photo = torch.tensor([-1.0, 0.0, 1.0, 3.0], dtype=torch.bfloat16).view(1, 1, 1, 4)
-    assert to_pixels(photo.expand(1, 3, 1, 4))[0, 0, :, 0].tolist() == [0, 128, 255, 255]
 
 
 @pytest.mark.parametrize(("count", "height", "width"), [(1, 8, 12), (3, 48, 64), (2, 200, 500)])

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hdmodel.errors import HdsynthError, InputError, TrainingError
+from hdmodel.pixels import from_pixels
 
 Sample = tuple[
     npt.NDArray[np.unsignedinteger], npt.NDArray[np.signedinteger], npt.NDArray[np.uint8]
@@ -59,7 +60,7 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """Bring the batch to a device, its photos scaled to [-1, 1]."""
         moved = self._each(lambda tensor: tensor.to(device, non_blocking=True))
-        return replace(moved, photo_BCHW=moved.photo_BCHW.float() / 127.5 - 1)
+        return replace(moved, photo_BCHW=from_pixels(moved.photo_BCHW))
 
     def pin_memory(self) -> "Batch":
         """Put the batch into memory from which a GPU can copy while it computes."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from hdmodel.pixels import to_pixels
 from hdmodel.training.config import LossConfig
 from hdmodel.training.folder import VALIDATION, TrainingFolder
 
@@ -160,13 +161,6 @@ class TrainingLog:
     def close(self) -> None:
         """Write what is left and close the files."""
         self._events.close()
-
-
-def to_pixels(photo_BCHW: Tensor) -> npt.NDArray[np.uint8]:
-    """Turn photos in [-1, 1], (B, 3, H, W), into uint8 [B, H, W, 3]."""
-    scaled = photo_BCHW.detach().float().add(1).mul(127.5).round().clamp(0, 255)
-    pixels: npt.NDArray[np.uint8] = scaled.permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8)
-    return pixels
 
 
 def picture_sheet(
