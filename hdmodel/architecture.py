@@ -1,4 +1,4 @@
-"""What the networks look like: plain settings, without torch."""
+"""The shapes of the networks: plain settings, without torch."""
 
 from typing import Literal
 
@@ -84,4 +84,4 @@ class DiscriminatorConfig(Settings):
     layers: PositiveInt = 3
     """Strided convolutions per scale."""
     scales: int = Field(default=3, ge=1, le=6)
-    """Discriminators; each next one looks at half the resolution."""
+    """Discriminators; each next one sees half the resolution."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def temporary_name(name: str) -> str:
-    """A unique name for a file that is renamed to `name` once it is whole."""
+    """Make a unique name for a file that is renamed to `name` once it is whole."""
     return f".{name}.{uuid.uuid4().hex}.tmp"
 
 

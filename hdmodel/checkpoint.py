@@ -92,7 +92,7 @@ def read_checkpoint_config(path: str | Path) -> CheckpointConfig:
 
 
 def generator_hash(path: str | Path) -> str:
-    """A hash of what decides the photos: the network's configuration and its weights.
+    """Hash what decides the photos: the network's configuration and its weights.
 
     Raises:
         CheckpointError: The checkpoint cannot be read.
@@ -124,9 +124,11 @@ def load_generator(
         CheckpointError: The checkpoint is missing, damaged, or does not fit its configuration.
 
     Example:
-        >>> import configs, torch
-        >>> generator = load_generator(configs.folder("checkpoints") / "sample-world")
-        >>> generator(torch.zeros(1, 39, 32, 64)).shape  # 35 classes, boundaries, 3 features
+        >>> import torch
+        >>> from configs import folder
+        >>> generator = load_generator(folder("checkpoints") / "sample-world")
+        >>> conditioning = torch.zeros(1, generator.config.in_channels, 32, 64)
+        >>> generator(conditioning).shape
         torch.Size([1, 3, 32, 64])
     """
     import torch
@@ -179,7 +181,7 @@ def read_tensors(path: str | Path, name: str) -> dict[str, "Tensor"]:
 
 
 def check_weights(path: str | Path, name: str) -> Path:
-    """The path of one weights file of a checkpoint after comparing its digest; needs no torch.
+    """Find one weights file of a checkpoint and compare its digest; needs no torch.
 
     Raises:
         CheckpointError: The file is missing or damaged.

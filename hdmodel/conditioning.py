@@ -10,7 +10,7 @@ from hdmodel.errors import InputError
 
 
 def boundary_map(instance_BHW: Tensor) -> Tensor:
-    """Where the object id differs from any of the four neighbours (paper, section 3.3).
+    """Find where the object id differs from any of the four neighbours (paper, section 3.3).
 
     Computed on integers, so that no two ids can ever round to the same number.
 
@@ -31,7 +31,7 @@ def boundary_map(instance_BHW: Tensor) -> Tensor:
 
 
 def one_hot(label_BHW: Tensor, *, num_classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """One channel per class, 1 where the label map has that class.
+    """Give each class a channel that is 1 where the label map has that class.
 
     Args:
         label_BHW: Class ids in 0..num_classes-1, any integer dtype, (B, H, W).
@@ -55,7 +55,7 @@ def condition(
     features: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """The generator's input: one-hot label map, boundary map of the instances, features.
+    """Make the generator's input: one-hot label map, boundary map of the instances, features.
 
     Args:
         label_BHW: Class ids in 0..num_classes-1, any integer dtype, (B, H, W).
@@ -71,11 +71,14 @@ def condition(
         InputError: A label lies outside 0..num_classes-1, or the sizes do not agree.
 
     Example:
-        >>> label = torch.tensor([[[0, 1], [0, 1]]])
-        >>> condition(label, label, num_classes=2)[0, 1].tolist()  # where the label is 1
-        [[0.0, 1.0], [0.0, 1.0]]
-        >>> condition(label, label, num_classes=2)[0, 2].tolist()  # instances meet everywhere
-        [[1.0, 1.0], [1.0, 1.0]]
+        >>> label = torch.tensor([[[0, 0, 1], [0, 0, 1]]])
+        >>> instance = torch.tensor([[[0, 0, 1000], [0, 0, 1000]]])
+        >>> conditioning = condition(label, instance, num_classes=2)
+        >>> for channel in conditioning[0].int().tolist():  # class 0, class 1, boundary
+        ...     print(channel)
+        [[1, 1, 0], [1, 1, 0]]
+        [[0, 0, 1], [0, 0, 1]]
+        [[0, 1, 1], [0, 1, 1]]
     """
     if label_BHW.numel():
         low, high = (int(value) for value in torch.aminmax(label_BHW.long()))
@@ -106,7 +109,7 @@ def assemble(
     features: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """`condition` for maps that were checked before: nothing waits for the device."""
+    """Do what `condition` does for maps that were checked before: nothing waits for the device."""
     batch, height, width = label_BHW.shape
     edge_channels = 0 if instance_BHW is None else 1
     feature_channels = 0 if features is None else features.shape[1]

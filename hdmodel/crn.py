@@ -14,7 +14,7 @@ _WIDTHS = (16, 16, 16, 16, 16, 8, 8, 2, 0.5)
 
 
 def module_widths(base_channels: int, doublings: int) -> list[int]:
-    """Channels of each module, the coarsest first; finer ones than were published stay narrow."""
+    """List each module's channels, the coarsest first; finer ones than published stay narrow."""
     return [
         max(1, int(base_channels * _WIDTHS[min(level, len(_WIDTHS) - 1)]))
         for level in range(doublings + 1)

@@ -1,4 +1,4 @@
-"""The feature encoder: what each object of a photo looks like (paper, section 3.4).
+"""The feature encoder: the style of each object of a photo (paper, section 3.4).
 
 Shapes: B batch, C channels, H height, W width.
 """
@@ -38,7 +38,7 @@ class FeatureEncoder(nn.Module):
         return average_over_instances(self.encode_pixels(photo_BCHW), instance_BHW)
 
     def encode_pixels(self, photo_BCHW: Tensor) -> Tensor:
-        """The features of every pixel, float32 (B, out_channels, H, W), before the average."""
+        """Encode every pixel, to float32 (B, out_channels, H, W), before the average."""
         height, width = photo_BCHW.shape[-2:]
         multiple = 2**self.config.downsamplings
         x_BCHW = pad_to_multiple(
@@ -71,7 +71,7 @@ def average_over_instances(features_BCHW: Tensor, instance_BHW: Tensor) -> Tenso
 
 
 def average_over_objects(features_BCHW: Tensor, object_BHW: Tensor, *, count: int) -> Tensor:
-    """`average_over_instances` for objects that are numbered through: nothing waits for the device.
+    """Replace features by the mean of their numbered object: nothing waits for the device.
 
     Args:
         features_BCHW: Floating (B, C, H, W).

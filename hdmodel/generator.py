@@ -118,7 +118,7 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def render(self, x_BCHW: Tensor) -> Tensor:
-        """The network itself, on sizes that are multiples of `config.size_multiple`."""
+        """Run the network itself, on sizes that are multiples of `config.size_multiple`."""
 
 
 class GlobalGenerator(Generator):
@@ -221,5 +221,5 @@ _ARCHITECTURES: dict[str, type[Generator]] = {
 
 
 def build_generator(config: GeneratorConfig) -> Generator:
-    """The network of a configuration, with torch's own random weights."""
+    """Build the network of a configuration, with torch's own random weights."""
     return _ARCHITECTURES[config.architecture](config)

@@ -102,7 +102,7 @@ def read_encoder(file: Path) -> FeatureEncoder:
 
 
 def generator_keys(config: GeneratorConfig) -> Iterator[tuple[str, str]]:
-    """Pairs of our name and the original's for every convolution of a generator."""
+    """Pair our name and the original's for every convolution of a generator."""
     prefix = "trunk."
     yield f"{prefix}stem.conv", "model.1"
     position = 4
@@ -130,7 +130,7 @@ def generator_keys(config: GeneratorConfig) -> Iterator[tuple[str, str]]:
 
 
 def encoder_keys(config: EncoderConfig) -> Iterator[tuple[str, str]]:
-    """Pairs of our name and the original's for every convolution of an encoder."""
+    """Pair our name and the original's for every convolution of an encoder."""
     yield "stem.conv", "model.1"
     levels = config.downsamplings
     for level in range(levels):
@@ -143,8 +143,8 @@ def _stem(state: State, sequence: str, file: Path, *, expected: str) -> Tensor:
     weight = state.get(f"{sequence}.1.weight")
     if weight is None or weight.ndim != 4 or 0 in weight.shape:
         first = ", ".join(list(state)[:3])
-        looks = "a discriminator" if any("layer" in key for key in state) else f"keys {first}"
-        raise CheckpointError(f"{file}: looks like {looks}, expected {expected}")
+        found = "a discriminator" if any("layer" in key for key in state) else f"keys {first}"
+        raise CheckpointError(f"{file}: looks like {found}, expected {expected}")
     if any(value.ndim == 1 and key.endswith(".weight") for key, value in state.items()):
         raise CheckpointError(f"{file}: trained with batch norm, expected instance norm")
     return weight

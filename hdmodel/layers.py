@@ -190,7 +190,7 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
 def place(network: nn.Module, device: torch.device, layout: torch.memory_format) -> None:
     """Bring a network's weights to a device and, where they are four-dimensional, into a layout.
 
-    As `network.to`, but also for the fake tensors of `hdmodel.memory`.
+    As `network.to`, but also for the fake tensors of `hdmodel.training.memory`.
     """
     for module in network.modules():
         for name, weight in module.named_parameters(recurse=False):

@@ -37,7 +37,7 @@ class Settings(BaseModel):
             raise ConfigError(_explain(error, cls, data, origin)) from None
 
     def to_plain(self) -> dict[str, Any]:
-        """The settings as plain JSON-compatible data."""
+        """Turn the settings into plain JSON-compatible data."""
         return self.model_dump(mode="json")
 
 
@@ -69,6 +69,10 @@ def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, A
 
     Raises:
         ConfigError: An assignment has no `=`, or walks through a value that is not a mapping.
+
+    Example:
+        >>> override({"output": {"path": "out"}}, ["output.shard_size=16", "samples=100"])
+        {'output': {'path': 'out', 'shard_size': 16}, 'samples': 100}
     """
     result: dict[str, Any] = _copy(data)
     for assignment in assignments:
@@ -105,7 +109,7 @@ def _assign(node: Any, keys: Sequence[str], value: Any, assignment: str) -> None
 
 
 def flattened(data: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401 - plain data
-    """Nested mappings, and lists of mappings, as one mapping of dotted keys.
+    """Turn nested mappings, and lists of mappings, into one mapping of dotted keys.
 
     Example:
         >>> flattened({"a": {"b": 1}, "c": [{"d": 2}], "e": [3, 4]})

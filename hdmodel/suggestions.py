@@ -14,7 +14,7 @@ def did_you_mean(
     otherwise: str = "",
     cutoff: float = CUTOFF,
 ) -> str:
-    """The end of an error message: the known name that is most like an unknown one.
+    """End an error message with the known name that is most like an unknown one.
 
     Args:
         name: What was given.

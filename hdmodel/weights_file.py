@@ -38,7 +38,7 @@ _UNUSED = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
 
 
 def read_state(file: Path) -> State:
-    """The tensors of a weights file, without buffers that nobody reads.
+    """Read the tensors of a weights file, without buffers that nobody needs.
 
     Only weights are ever unpickled, never code.
 

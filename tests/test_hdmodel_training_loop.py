@@ -31,7 +31,7 @@ from hdmodel.styles import load_styles
 from hdmodel.training import trainer as trainer_module
 from hdmodel.training.log import TrainingStatus
 from hdmodel.training.loop import train
-from hdmodel.training.stages import plan_stages
+from hdmodel.training.schedule import plan_stages
 from hdmodel.training.trainer import Trainer
 from tests.trainings import CPU, PALETTE, TAXONOMY, Squares, SquareSets, config, run, stage, staged
 

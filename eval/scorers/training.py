@@ -36,7 +36,7 @@ from hdmodel.errors import CheckpointError, ConfigError, TrainingError
 from hdmodel.layers import place
 from hdmodel.training.batches import Batch, RandomBatches, Sample, Samples, load
 from hdmodel.training.log import MetricsTable, TrainingProgress, TrainingStatus
-from hdmodel.training.stages import SceneSets
+from hdmodel.training.loop import SceneSets
 from pipeline.taxonomy import IGNORED_TRAIN_ID, Taxonomy
 
 log = logging.getLogger(__name__)

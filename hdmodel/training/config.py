@@ -18,7 +18,6 @@ from hdmodel.architecture import (
 )
 from hdmodel.settings import Settings
 from hdmodel.training.perceptual_config import PerceptualConfig
-from hdmodel.training.schedule import Schedule
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Size = tuple[PositiveInt, PositiveInt]
@@ -95,21 +94,6 @@ class StageConfig(Settings):
                 f"accumulate is {self.accumulate}, expected a divisor of batch, {self.batch}"
             )
         return self
-
-    def schedule(self, scenes: int) -> Schedule:
-        """The stage's length in updates.
-
-        Args:
-            scenes: The number of samples of the training set.
-        """
-        if self.steps is not None:
-            return Schedule(self.steps, self.steps - (self.decay_steps or 0))
-        assert self.epochs is not None
-        steps, decay = (
-            max(1, passes * scenes // self.batch)
-            for passes in (self.epochs, self.epochs - (self.decay_epochs or 0))
-        )
-        return Schedule(steps, decay if self.decay_epochs else steps)
 
 
 class TrainConfig(Settings):
@@ -205,7 +189,7 @@ class TrainConfig(Settings):
             )
 
     def stage_generator(self, stage: StageConfig) -> GeneratorConfig:
-        """The part of the generator that a stage trains."""
+        """Find the part of the generator that a stage trains."""
         full, taking_part = self.generator, _enhancers(stage, self.generator)
         if taking_part == full.levels:
             return full
@@ -218,7 +202,7 @@ class TrainConfig(Settings):
         )
 
     def stage_size(self, stage: StageConfig) -> Size:
-        """Height and width of whole scenes at a stage."""
+        """Compute height and width of whole scenes at a stage."""
         halvings = self.generator.levels - _enhancers(stage, self.generator)
         height, width = (max(1, side >> halvings) for side in self.dataset.size)
         return height, width

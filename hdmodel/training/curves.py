@@ -152,7 +152,7 @@ def draw(
 
 
 def centred_mean(values: Floats, window: int) -> Floats:
-    """The mean of each value and its neighbours, up to half a window on either side.
+    """Average each value with its neighbours, up to half a window on either side.
 
     Args:
         values: [N].
@@ -170,7 +170,7 @@ def centred_mean(values: Floats, window: int) -> Floats:
 
 
 def thin(x: Floats, y: Floats, *, most: int) -> tuple[Floats, Floats]:
-    """Fewer points that look the same: of each run of neighbours, the lowest and the highest.
+    """Keep fewer points that look the same: of each run of neighbours, lowest and highest.
 
     Args:
         x: [N].
@@ -187,12 +187,16 @@ def thin(x: Floats, y: Floats, *, most: int) -> tuple[Floats, Floats]:
 
 
 def ticks(low: float, high: float, *, count: int = 4) -> list[float]:
-    """Round numbers from low to high: multiples of 1, 2 or 5 times a power of ten.
+    """Choose round numbers from low to high: multiples of 1, 2 or 5 times a power of ten.
 
     Args:
         low: The least value.
         high: The largest value, above `low`.
         count: About how many distances between them.
+
+    Example:
+        >>> ticks(0, 1100)
+        [0.0, 500.0, 1000.0]
     """
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
@@ -202,7 +206,7 @@ def ticks(low: float, high: float, *, count: int = 4) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers for a logarithmic axis from low to high, both above 0."""
+    """Choose round numbers for a logarithmic axis from low to high, both above 0."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     factors = (1, 2, 5) if high / low < 1000 else (1,)
     found = [factor * 10.0**exponent for exponent in exponents for factor in factors]
@@ -211,7 +215,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def compact(value: float) -> str:
-    """A number in few characters: 1500 is `1.5k`."""
+    """Write a number in few characters: 1500 is `1.5k`."""
     for size, unit in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"

@@ -43,7 +43,7 @@ class Processes:
         return self.rank == 0
 
     def share(self, batch: int, *, accumulate: int) -> slice:
-        """The samples of a batch that this process computes.
+        """Choose the samples of a batch that this process computes.
 
         Raises:
             ConfigError: The batch cannot be divided evenly.
@@ -70,7 +70,7 @@ class Processes:
             gradient.copy_(piece.view(gradient.shape))
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean of a tensor over all processes."""
+        """Average a tensor over all processes."""
         if self.world > 1:
             values = values.clone()
             with _together():

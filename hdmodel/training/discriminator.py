@@ -49,7 +49,7 @@ class PatchDiscriminator(nn.Module):
     def forward(
         self, conditioning_BCHW: Tensor, photos_BCHW: Sequence[Tensor]
     ) -> tuple[ScaleOutput, ...]:
-        """The features of every layer for each of several photos of the same conditioning.
+        """Compute every layer for each of several photos of the same conditioning.
 
         The first convolution takes conditioning and photo apart, as a sum, so that what it makes of
         the conditioning is made once, and no gradient is computed for it.
@@ -76,7 +76,7 @@ class PatchDiscriminator(nn.Module):
 
 
 class MultiscaleDiscriminator(nn.Module):
-    """Discriminators of the same shape, each looking at half the resolution of the one before."""
+    """Discriminators of the same shape, each at half the resolution of the one before."""
 
     def __init__(self, config: DiscriminatorConfig, *, in_channels: int) -> None:
         super().__init__()

@@ -75,11 +75,11 @@ class TrainingFolder:
         return self.root / "final"
 
     def checkpoint(self, step: int) -> Path:
-        """The checkpoint after a number of updates."""
+        """Name the checkpoint after a number of updates."""
         return self.checkpoints / f"step-{step:07d}"
 
     def saved(self) -> list[Path]:
-        """All checkpoints that are there, oldest first."""
+        """List all checkpoints that are there, oldest first."""
         found = {
             int(match[1]): path
             for path in self.checkpoints.glob("step-*")
@@ -146,7 +146,7 @@ class TrainingFolder:
                 shutil.rmtree(path)
 
     def is_final(self, record: Mapping[str, Any]) -> bool:
-        """Whether the final checkpoint is there and comes from the training that a record says."""
+        """Say whether the final checkpoint is there and comes from the training a record says."""
         try:
             config = read_checkpoint_config(self.final)
             for name in config.sha256:

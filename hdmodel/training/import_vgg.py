@@ -70,7 +70,7 @@ def import_vgg(file: Path, *, to: Path) -> Path:
 
 
 def normalised_input(weight_OIHW: Floats, bias_O: Floats) -> tuple[Floats, Floats]:
-    """The first convolution for photos as `hdmodel.perceptual` normalises them.
+    """Adapt the first convolution to photos as `hdmodel.training.perceptual` normalises them.
 
     It then answers as the original does to blue, green and red of 0..255 less their means. Along
     the border alone answers differ a little: the zeros around a photo are another grey there, by
@@ -91,7 +91,7 @@ def normalised_input(weight_OIHW: Floats, bias_O: Floats) -> tuple[Floats, Float
 
 
 def read_convolutions(file: Path) -> Convolutions:
-    """Weight (O, I, 3, 3) and bias (O,) of VGG-16's convolutions by Keras' name, float32.
+    """Read weight (O, I, 3, 3) and bias (O,) of VGG-16's convolutions by Keras' name, float32.
 
     Raises:
         InputError: h5py is not installed.

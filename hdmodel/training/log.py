@@ -1,6 +1,7 @@
 """What a training run tells people: losses as a table and as TensorBoard events, pictures."""
 
 import csv
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from hdmodel.photos import to_uint8
+from hdmodel.training.config import LossConfig
+from hdmodel.training.folder import VALIDATION, TrainingFolder
+
+logger = logging.getLogger(__name__)
 
 MOST_ROWS = 6
 PAPER, INK = (247, 247, 245), (28, 29, 32)
@@ -61,7 +66,7 @@ class MetricsTable:
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics file, or none; a line that a kill cut short is left out."""
+    """Read the rows of a metrics file, or none; a line that a kill cut short is left out."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
@@ -100,8 +105,66 @@ class EventLog:
         self._writer.close()
 
 
+class TrainingLog:
+    """Everything that a training writes for people while it lasts.
+
+    Args:
+        folder: The output folder.
+        losses: Those that are on get a column.
+        palette: RGB colour of each class, uint8 [num_classes, 3].
+        step: The step that training goes on from.
+    """
+
+    def __init__(
+        self,
+        folder: TrainingFolder,
+        losses: LossConfig,
+        *,
+        palette: npt.NDArray[np.uint8],
+        step: int,
+    ) -> None:
+        self._folder, self._palette = folder, palette
+        weights = {
+            "adversarial": losses.adversarial != "none",
+            "feature_matching": losses.feature_matching,
+            "perceptual": losses.perceptual,
+            "l1": losses.l1,
+            "discriminator_real": losses.adversarial != "none",
+            "discriminator_fake": losses.adversarial != "none",
+        }
+        columns = ["step", "stage", *(name for name, weight in weights.items() if weight)]
+        columns += ["learning_rate", "seconds_per_step", VALIDATION]
+        self._metrics = MetricsTable(folder.metrics, columns=columns, step=step)
+        self._events = EventLog(folder.root / "tensorboard", step=step)
+
+    def row(self, row: Mapping[str, float | int | str], *, steps: int) -> None:
+        """Write a row of the metrics everywhere.
+
+        Args:
+            row: By the names of the columns; those without a value may be left out.
+            steps: Updates of all stages together.
+        """
+        self._metrics.append(row)
+        self._events.scalars(row)
+        left = (steps - int(row["step"])) * float(row["seconds_per_step"])
+        logger.info("%s", log_line(row, steps=steps, seconds_left=left))
+
+    def picture(
+        self, label_BHW: Tensor, fake_BCHW: Tensor, real_BCHW: Tensor, *, step: int
+    ) -> None:
+        """Write a sheet of pictures; arguments as for `picture_sheet`."""
+        sheet = picture_sheet(label_BHW, fake_BCHW, real_BCHW, palette=self._palette)
+        self._folder.pictures.mkdir(exist_ok=True)
+        sheet.save(self._folder.pictures / f"step-{step:07d}.png")
+        self._events.picture("samples", np.asarray(sheet), step)
+
+    def close(self) -> None:
+        """Write what is left and close the files."""
+        self._events.close()
+
+
 def to_pixels(photo_BCHW: Tensor) -> npt.NDArray[np.uint8]:
-    """Photos in [-1, 1], (B, 3, H, W), as uint8 [B, H, W, 3]."""
+    """Turn photos in [-1, 1], (B, 3, H, W), into uint8 [B, H, W, 3]."""
     photo_BHWC = to_uint8(photo_BCHW.detach().float()).permute(0, 2, 3, 1)
     pixels: npt.NDArray[np.uint8] = photo_BHWC.cpu().numpy()
     return pixels
@@ -110,7 +173,7 @@ def to_pixels(photo_BCHW: Tensor) -> npt.NDArray[np.uint8]:
 def picture_sheet(
     label_BHW: Tensor, fake_BCHW: Tensor, real_BCHW: Tensor, *, palette: npt.NDArray[np.uint8]
 ) -> Image.Image:
-    """One row per sample: its label map in colours, the rendered photo, the real photo.
+    """Draw a row per sample: its label map in colours, the rendered photo, the real photo.
 
     A line above says which is which. There are at most 6 rows.
 
@@ -142,7 +205,7 @@ def picture_sheet(
 
 
 def log_line(row: Mapping[str, Any], *, steps: int, seconds_left: float) -> str:
-    """A row of the metrics as one line of text.
+    """Write a row of the metrics as one line of text.
 
     Args:
         row: The row, with `step`, `stage` and `seconds_per_step`.
@@ -160,7 +223,12 @@ def log_line(row: Mapping[str, Any], *, steps: int, seconds_left: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in its two largest units: `40 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
+    """Write a time in its two largest units.
+
+    Example:
+        >>> [duration(seconds) for seconds in (40, 720, 12_000, 187_200)]
+        ['40 s', '12 min', '3 h 20 min', '2 d 4 h']
+    """
     if seconds < 60:
         return f"{round(seconds)} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""Training from coarse to fine: stage by stage, update by update (paper, section 3.2 and 4)."""
+"""Training from coarse to fine: stage by stage, update by update (paper, sections 3.2 and 4)."""
 
 import logging
 import shutil
@@ -7,31 +7,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from hdmodel.allocator import tune_allocator
 from hdmodel.checkpoint import TaxonomyRecord, read_checkpoint_config, save_checkpoint
 from hdmodel.errors import TrainingError
-from hdmodel.training.batches import Batch, RandomBatches, load, stack
-from hdmodel.training.config import StageConfig, TrainConfig
+from hdmodel.training.batches import Batch, RandomBatches, Samples, load, stack
+from hdmodel.training.config import Size, StageConfig, TrainConfig
 from hdmodel.training.data_parallel import Processes
 from hdmodel.training.folder import VALIDATION, TrainingFolder
-from hdmodel.training.log import (
-    EventLog,
-    MetricsTable,
-    TrainingProgress,
-    TrainingStatus,
-    log_line,
-    picture_sheet,
-)
+from hdmodel.training.log import TrainingLog, TrainingProgress, TrainingStatus
 from hdmodel.training.losses import StepLosses
-from hdmodel.training.perceptual import PerceptualLoss
+from hdmodel.training.perceptual import PerceptualLoss, check_perceptual
 from hdmodel.training.report import write_report
-from hdmodel.training.stages import PlannedStage, SceneSets, check_training
+from hdmodel.training.schedule import PlannedStage, plan_stages
 from hdmodel.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -39,6 +33,39 @@ logger = logging.getLogger(__name__)
 _PICTURED = 3
 _CHECKED_EVERY = 20
 """Updates between checks of the losses on a GPU, which has to be waited for."""
+
+
+class SceneSets(Protocol):
+    """Where the scenes of a training come from."""
+
+    def training(self, size: Size) -> Samples:
+        """Give the scenes to train on, at a height and width in pixels."""
+        ...
+
+    def validation(self, size: Size) -> Samples:
+        """Give scenes that are not trained on, at a height and width in pixels; may be none."""
+        ...
+
+
+def check_training(
+    config: TrainConfig, scenes: SceneSets, *, processes: Processes
+) -> list[PlannedStage]:
+    """Find out, before anything is written or computed, whether a training can start.
+
+    Returns:
+        Its stages.
+
+    Raises:
+        InputError: There are too few scenes.
+        ConfigError: A batch cannot be divided among the processes.
+        CheckpointError: The weights of the perceptual loss cannot be used.
+    """
+    if config.losses.perceptual:
+        check_perceptual(config.vgg)
+    stages = plan_stages(config, scenes=len(scenes.training(config.stage_size(config.stages[0]))))
+    for stage in stages:
+        processes.share(stage.config.batch, accumulate=stage.config.accumulate)
+    return stages
 
 
 def train(
@@ -113,7 +140,9 @@ class _Run:
     def to_the_end(self, stages: Sequence[PlannedStage]) -> Path:
         trainer, done = self._last(stages)
         total = stages[-1].end
-        log = _Log(self.folder, self.palette, self.config, step=done) if self._writes else None
+        log = None
+        if self._writes:
+            log = TrainingLog(self.folder, self.config.losses, palette=self.palette, step=done)
         current = next((stage for stage in stages if done < stage.end), stages[-1])
         self._tell(TrainingStatus(done, total, current.config.name, None))
         for stage in stages:
@@ -165,7 +194,13 @@ class _Run:
         return trainer, int(record["step"])
 
     def _stage(
-        self, trainer: Trainer, stage: PlannedStage, *, done: int, total: int, log: "_Log | None"
+        self,
+        trainer: Trainer,
+        stage: PlannedStage,
+        *,
+        done: int,
+        total: int,
+        log: TrainingLog | None,
     ) -> None:
         size = self.config.stage_size(stage.config)
         batches = RandomBatches(
@@ -200,7 +235,7 @@ class _Run:
             self._tell(TrainingStatus(step, total, stage.config.name, partial(_read, losses)))
             if log is not None:
                 if step % self.config.picture_every == 0 or step == stage.end:
-                    log.picture(trainer, shown, step=step)
+                    log.picture(*_rendered(trainer, shown), step=step)
                 error = _validate(trainer, held_out) if saves else None
                 if logs:
                     row: dict[str, float | int | str] = {"step": step, "stage": stage.config.name}
@@ -300,12 +335,22 @@ def _validate(trainer: Trainer, held_out: Sequence[Batch]) -> float | None:
     return sum(errors) / len(errors)
 
 
+def _rendered(trainer: Trainer, shown: Sequence[Batch]) -> tuple[Tensor, Tensor, Tensor]:
+    """Label maps, and their rendered and real photos."""
+    batches = list(_on(trainer.device, shown))
+    return (
+        torch.cat([batch.label_BHW for batch in batches]),
+        torch.cat([trainer.render(batch) for batch in batches]),
+        torch.cat([batch.photo_BCHW for batch in batches]),
+    )
+
+
 def _on(device: torch.device, batches: Sequence[Batch]) -> Iterator[Batch]:
     return (batch.to(device) for batch in batches)
 
 
 class _Clock:
-    """Seconds per update between two laps."""
+    """Seconds per update between two readings."""
 
     def __init__(self) -> None:
         self._since, self._counted = time.perf_counter(), 0
@@ -318,51 +363,3 @@ class _Clock:
         seconds = (now - self._since) / max(self._counted, 1)
         self._since, self._counted = now, 0
         return seconds
-
-
-class _Log:
-    """Everything that a training writes for people while it lasts."""
-
-    def __init__(
-        self,
-        folder: TrainingFolder,
-        palette: npt.NDArray[np.uint8],
-        config: TrainConfig,
-        *,
-        step: int,
-    ) -> None:
-        self._folder, self._palette = folder, palette
-        losses = config.losses
-        weights = {
-            "adversarial": losses.adversarial != "none",
-            "feature_matching": losses.feature_matching,
-            "perceptual": losses.perceptual,
-            "l1": losses.l1,
-            "discriminator_real": losses.adversarial != "none",
-            "discriminator_fake": losses.adversarial != "none",
-        }
-        columns = ["step", "stage", *(name for name, weight in weights.items() if weight)]
-        columns += ["learning_rate", "seconds_per_step", VALIDATION]
-        self._metrics = MetricsTable(folder.metrics, columns=columns, step=step)
-        self._events = EventLog(folder.root / "tensorboard", step=step)
-
-    def row(self, row: Mapping[str, float | int | str], *, steps: int) -> None:
-        self._metrics.append(row)
-        self._events.scalars(row)
-        left = (steps - int(row["step"])) * float(row["seconds_per_step"])
-        logger.info("%s", log_line(row, steps=steps, seconds_left=left))
-
-    def picture(self, trainer: Trainer, shown: Sequence[Batch], *, step: int) -> None:
-        batches = list(_on(trainer.device, shown))
-        sheet = picture_sheet(
-            torch.cat([batch.label_BHW for batch in batches]),
-            torch.cat([trainer.render(batch) for batch in batches]),
-            torch.cat([batch.photo_BCHW for batch in batches]),
-            palette=self._palette,
-        )
-        self._folder.pictures.mkdir(exist_ok=True)
-        sheet.save(self._folder.pictures / f"step-{step:07d}.png")
-        self._events.picture("samples", np.asarray(sheet), step)
-
-    def close(self) -> None:
-        self._events.close()

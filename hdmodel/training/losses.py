@@ -44,8 +44,34 @@ class DiscriminatorLosses:
         return (self.real + self.fake) / 2
 
 
+@dataclass(frozen=True, slots=True)
+class StepLosses:
+    """The losses of one update, before it."""
+
+    generator: GeneratorLosses
+    discriminator: DiscriminatorLosses | None
+
+    @property
+    def terms(self) -> dict[str, Tensor]:
+        """All of them by the name they have in metrics.csv."""
+        terms = self.generator.terms
+        if self.discriminator is not None:
+            terms["discriminator_real"] = self.discriminator.real
+            terms["discriminator_fake"] = self.discriminator.fake
+        return terms
+
+    def detached(self) -> "StepLosses":
+        """Keep the numbers alone: the graphs behind them hold much memory."""
+        generator = {name: term.detach() for name, term in self.generator.terms.items()}
+        sides = self.discriminator
+        return StepLosses(
+            GeneratorLosses(**generator),
+            sides and DiscriminatorLosses(real=sides.real.detach(), fake=sides.fake.detach()),
+        )
+
+
 def lsgan(outputs: Sequence[ScaleOutput], *, target: float) -> Tensor:
-    """Mean squared distance of the scores to a target, summed over scales.
+    """Sum the mean squared distance of the scores to a target over scales.
 
     Args:
         outputs: The discriminator's outputs, one per scale.
@@ -55,7 +81,7 @@ def lsgan(outputs: Sequence[ScaleOutput], *, target: float) -> Tensor:
 
 
 def cross_entropy(outputs: Sequence[ScaleOutput], *, target: float) -> Tensor:
-    """Cross-entropy of the scores, as logits, with a target, summed over scales (pix2pix).
+    """Sum the cross-entropy of the scores, as logits, with a target over scales (pix2pix).
 
     Args:
         outputs: The discriminator's outputs, one per scale.
@@ -78,7 +104,7 @@ ADVERSARIAL: dict[str, Callable[..., Tensor]] = {"lsgan": lsgan, "bce": cross_en
 def feature_matching(
     fake: Sequence[ScaleOutput], real: Sequence[ScaleOutput], *, weight: float = 10.0
 ) -> Tensor:
-    """L1 distance of the discriminator's features on fake and real photos (paper, equation 3).
+    """Compare the discriminator's features on fake and real photos by L1 (paper, equation 3).
 
     Layers weigh 4 / (layers + 1) and scales 1 / scales as in the released code. No gradient
     flows through the features of the real photos.
@@ -101,7 +127,7 @@ def feature_matching(
 def discriminator_losses(
     fake: Sequence[ScaleOutput], real: Sequence[ScaleOutput], *, kind: str = "lsgan"
 ) -> DiscriminatorLosses:
-    """The discriminator's losses from its outputs on fake and real photos.
+    """Compute the discriminator's losses from its outputs on fake and real photos.
 
     Args:
         fake: Outputs on generated photos, one per scale.
@@ -112,34 +138,8 @@ def discriminator_losses(
     return DiscriminatorLosses(real=loss(real, target=1.0), fake=loss(fake, target=0.0))
 
 
-@dataclass(frozen=True, slots=True)
-class StepLosses:
-    """The losses of one update, before it."""
-
-    generator: GeneratorLosses
-    discriminator: DiscriminatorLosses | None
-
-    @property
-    def terms(self) -> dict[str, Tensor]:
-        """All of them by the name they have in metrics.csv."""
-        terms = self.generator.terms
-        if self.discriminator is not None:
-            terms["discriminator_real"] = self.discriminator.real
-            terms["discriminator_fake"] = self.discriminator.fake
-        return terms
-
-    def detached(self) -> "StepLosses":
-        """The numbers alone: the graphs behind them hold much memory."""
-        generator = {name: term.detach() for name, term in self.generator.terms.items()}
-        sides = self.discriminator
-        return StepLosses(
-            GeneratorLosses(**generator),
-            sides and DiscriminatorLosses(real=sides.real.detach(), fake=sides.fake.detach()),
-        )
-
-
 def mean_losses(losses: Sequence[StepLosses]) -> StepLosses:
-    """The mean of each loss."""
+    """Take the mean of each loss over the parts of a batch."""
     generator = {
         name: torch.stack([one.generator.terms[name] for one in losses]).mean()
         for name in losses[0].generator.terms

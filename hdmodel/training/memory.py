@@ -63,7 +63,7 @@ class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def update_bytes(config: TrainConfig, stage: StageConfig, *, processes: int = 1) -> int:
-    """The most bytes of tensors alive during updates of a stage, on one device.
+    """Find the most bytes of tensors alive during updates of a stage, on one device.
 
     Weights, optimiser state, gradients and activations count; what convolution libraries take for
     themselves meanwhile does not.
@@ -101,7 +101,7 @@ def _empty_batch(samples: int, size: Size) -> Batch:
 
 
 def training_bytes(config: TrainConfig, *, processes: int = 1) -> dict[str, int]:
-    """The memory each stage of a training takes on one device, by the stage's name.
+    """Estimate the bytes each stage of a training takes on one device, by the stage's name.
 
     Args:
         config: The training run; `generator.num_classes` is the taxonomy's.

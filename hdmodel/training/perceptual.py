@@ -4,7 +4,7 @@ Shapes: B batch, C channels, H height, W width.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,8 +12,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.feature_extraction import create_feature_extractor
-from torchvision.models.vgg import cfgs, make_layers
 
 from hdmodel.checkpoint import check_keys
 from hdmodel.errors import CheckpointError
@@ -24,8 +22,8 @@ from hdmodel.weights_file import read_state
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's photos in 0..1, which the weights were trained to see as 0 and 1."""
 
-_VGG = ("E", "D")
-"""VGG-19 and VGG-16, as torchvision calls what they are made of."""
+_KINDS = ("E", "D")
+"""VGG-19 and VGG-16, by the names that torchvision and the paper behind them have for them."""
 _HOW_TO = (
     'on a machine with internet, python -c "import torchvision; '
     "torchvision.models.vgg19(weights='DEFAULT')\" fetches them; or name a file with "
@@ -41,23 +39,23 @@ class PerceptualLoss(nn.Module):
 
     Args:
         config: Layers and their weights.
-        network: The convolutions, rectifiers and poolings of torchvision's VGG-16 or VGG-19.
+        vgg: The `features` of torchvision's network, at least down to the deepest of the layers.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: PerceptualConfig, network: nn.Sequential) -> None:
+    def __init__(self, config: PerceptualConfig, vgg: nn.Sequential) -> None:
         super().__init__()
         self.config = config
-        nodes = {str(node): layer for layer, node in _nodes(network, config.layers).items()}
-        self.network = create_feature_extractor(network, nodes) if nodes else None
+        self.vgg = _needed(vgg, config)
+        self._names = {index: name for name, index in _rectifiers(vgg).items()}
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
 
     def forward(self, fake_BCHW: Tensor, real_BCHW: Tensor) -> Tensor:
-        """The weighted sum of the layers' mean absolute differences.
+        """Sum up the layers' mean absolute differences, weighted.
 
         Args:
             fake_BCHW: Generated photos, (B, 3, H, W) in [-1, 1]; the gradient flows into them.
@@ -76,34 +74,41 @@ class PerceptualLoss(nn.Module):
         return torch.stack(losses).sum()
 
     def features(self, photo_BCHW: Tensor) -> dict[str, Tensor]:
-        """The layers that are compared, by name.
+        """Compute the layers that are compared, by name.
 
         Args:
             photo_BCHW: (B, 3, H, W) in [-1, 1].
         """
         found = {IMAGE: photo_BCHW} if IMAGE in self.config.layers else {}
-        if self.network is None:
-            return found
         x_BCHW = ((photo_BCHW + 1) / 2 - self.mean) / self.std
-        features: dict[str, Tensor] = self.network(arrange(x_BCHW, next(self.parameters())))
-        return found | features
+        x_BCHW = arrange(x_BCHW, next(self.vgg.parameters(), x_BCHW))
+        for index, layer in enumerate(self.vgg):
+            x_BCHW = layer(x_BCHW)
+            if self._names.get(index) in self.config.layers:
+                found[self._names[index]] = x_BCHW
+        return found
 
 
 def load_perceptual(config: PerceptualConfig, *, device: torch.device) -> PerceptualLoss:
-    """The perceptual loss with the weights that a configuration names.
+    """Load the perceptual loss with the weights that a configuration names.
 
     Raises:
         CheckpointError: There are none, or the file holds something else.
     """
     file = weights_path(config)
     state = _read(file)
-    network = _fitting(config, {key: tuple(value.shape) for key, value in state.items()}, file)
-    network.load_state_dict(
-        {key: state[f"features.{key}"].float() for key in network.state_dict()}, assign=True
+    vgg = _fitting(config, {key: tuple(value.shape) for key, value in state.items()}, file)
+    vgg.load_state_dict(
+        {key: state[f"features.{key}"].float() for key in vgg.state_dict()}, assign=True
     )
-    loss = PerceptualLoss(config, network)
+    loss = PerceptualLoss(config, vgg)
     place(loss, device, torch.channels_last)
     return loss
+
+
+def untrained_perceptual(config: PerceptualConfig) -> PerceptualLoss:
+    """Make the perceptual loss with random weights: as large and as slow as the real one."""
+    return PerceptualLoss(config, _build("E"))
 
 
 def check_perceptual(config: PerceptualConfig) -> None:
@@ -126,7 +131,7 @@ def check_perceptual(config: PerceptualConfig) -> None:
 
 
 def weights_path(config: PerceptualConfig) -> Path:
-    """The file that holds the network's weights.
+    """Find the file that holds the network's weights.
 
     Raises:
         CheckpointError: There is none.
@@ -159,62 +164,49 @@ def _read(file: Path) -> Mapping[str, Tensor]:
 def _fitting(
     config: PerceptualConfig, shapes: Mapping[str, tuple[int, ...]], file: Path
 ) -> nn.Sequential:
-    """The network that weights are of, down to the deepest layer compared, on the meta device."""
-    present = {
-        int(found[1]) for key in shapes if (found := re.fullmatch(r"features\.(\d+)\.weight", key))
-    }
-    for name in _VGG:
-        network = _vgg(name)
-        places = [n for n, layer in enumerate(network) if isinstance(layer, nn.Conv2d)]
-        if present == set(places):
+    """The network whose weights have these shapes, still on the meta device."""
+    present = {key for key in shapes if re.fullmatch(r"features\.\d+\.weight", key)}
+    for kind in _KINDS:
+        with torch.device("meta"):
+            vgg = _build(kind)
+        if present == {f"features.{key}" for key in vgg.state_dict() if key.endswith("weight")}:
             break
     else:
         raise CheckpointError(
             f"{file}: holds {len(present)} convolutions `features.N.weight`, expected the 16 of "
             "VGG-19 or the 13 of VGG-16 in torchvision's places (without batch norm)"
         )
-    missing = [layer for layer in config.layers if layer not in (IMAGE, *_rectifiers(network))]
-    if missing:
-        raise CheckpointError(
-            f"{file}: is a VGG-16, which has no layer {missing[0]!r} (vgg.layers)"
-        )
-    network = _down_to(network, config)
-    expected = {f"features.{k}": tuple(v.shape) for k, v in network.state_dict().items()}
+    for layer in config.layers:
+        if layer not in (IMAGE, *_rectifiers(vgg)):
+            raise CheckpointError(f"{file}: is a VGG-16, which has no layer {layer!r} (vgg.layers)")
+    vgg = _needed(vgg, config)
+    expected = {f"features.{key}": tuple(value.shape) for key, value in vgg.state_dict().items()}
     check_keys(expected, {key: shapes[key] for key in expected if key in shapes}, origin=str(file))
-    return network
+    return vgg
 
 
-def untrained_perceptual(config: PerceptualConfig) -> PerceptualLoss:
-    """The perceptual loss with weights of no meaning: as large and as slow as the real one."""
-    network = _down_to(_vgg("E"), config)
-    return PerceptualLoss(config, network.to_empty(device="cpu"))
+def _build(kind: str) -> nn.Sequential:
+    """The `features` of torchvision's VGG-19 ("E") or VGG-16 ("D"), without its classifier."""
+    from torchvision.models.vgg import cfgs, make_layers  # slow to import, and seldom needed
+
+    vgg: nn.Sequential = make_layers(cfgs[kind])
+    return vgg
 
 
-def _vgg(name: str) -> nn.Sequential:
-    """The layers before the classifier of one of torchvision's VGGs, without weights."""
-    with torch.device("meta"):
-        network: nn.Sequential = make_layers(cfgs[name])
-    return network
-
-
-def _rectifiers(network: nn.Sequential) -> dict[str, int]:
-    """The places of the rectifiers, by the names that papers have for them: `relu1_1`, ..."""
-    found: dict[str, int] = {}
+def _rectifiers(vgg: nn.Sequential) -> dict[str, int]:
+    """Where the rectifiers of a network are: relu1_1 at 1."""
+    places: dict[str, int] = {}
     block, number = 1, 0
-    for position, layer in enumerate(network):
-        if isinstance(layer, nn.MaxPool2d):
-            block, number = block + 1, 0
-        elif isinstance(layer, nn.ReLU):
+    for index, layer in enumerate(vgg):
+        if isinstance(layer, nn.ReLU):
             number += 1
-            found[f"relu{block}_{number}"] = position
-    return found
+            places[f"relu{block}_{number}"] = index
+        elif isinstance(layer, nn.MaxPool2d):
+            block, number = block + 1, 0
+    return places
 
 
-def _nodes(network: nn.Sequential, layers: Collection[str]) -> dict[str, int]:
-    """The places of the layers that are compared."""
-    return {layer: n for layer, n in _rectifiers(network).items() if layer in layers}
-
-
-def _down_to(network: nn.Sequential, config: PerceptualConfig) -> nn.Sequential:
-    """The network down to the deepest layer that is compared."""
-    return network[: max(_nodes(network, config.layers).values(), default=-1) + 1]
+def _needed(vgg: nn.Sequential, config: PerceptualConfig) -> nn.Sequential:
+    """The part of a network down to the deepest layer that is compared."""
+    places = _rectifiers(vgg)
+    return vgg[: max((places[layer] + 1 for layer in config.layers if layer != IMAGE), default=0)]

@@ -250,7 +250,7 @@ def _sheets(folder: TrainingFolder) -> list[Sheet]:
 
 
 def encode(picture: Image.Image, *, most: int) -> tuple[bytes, tuple[int, int]]:
-    """A picture as JPEG, made smaller until it fits.
+    """Encode a picture as JPEG, made smaller until it fits.
 
     Args:
         picture: In RGB.

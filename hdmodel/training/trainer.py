@@ -248,7 +248,7 @@ class Trainer:
 
     @torch.no_grad()
     def render(self, batch: Batch) -> Tensor:
-        """Photos of a batch's maps in the styles of its own photos, float32 (B, 3, H, W)."""
+        """Render a batch's maps in the styles of its own photos, float32 (B, 3, H, W)."""
         generator = self.best_generator.eval()
         with self._autocast():
             photo_BCHW: Tensor = generator(self._inputs(batch, self.best_encoder)[0])
@@ -297,7 +297,7 @@ class Trainer:
             network.load_state_dict(self._rendering[name].state_dict())
 
     def state(self) -> dict[str, dict[str, Tensor]]:
-        """What training needs to go on, beside what renders: tensors by file name and key."""
+        """Collect what training needs to go on, beside what renders: tensors by file and key."""
         files = {OPTIMISER_FILE: dict(self._optimiser_state())}
         if self.discriminator is not None:
             files[DISCRIMINATOR_FILE] = self.discriminator.state_dict()

@@ -128,8 +128,8 @@ def run_training(job: "TrainJob", *, out: Path, device: str = "auto") -> Path:
     import torch
 
     from hdmodel.training.data_parallel import Processes
+    from hdmodel.training.loop import check_training
     from hdmodel.training.loop import train as train_generator
-    from hdmodel.training.stages import check_training
     from pipeline.devices import candidate_devices
 
     devices = candidate_devices(device)

@@ -80,8 +80,8 @@ def plan_training(job: TrainJob) -> TrainingPlan:
         InputError: `hdsynth train` would refuse it.
     """
     from hdmodel.training.data_parallel import Processes
+    from hdmodel.training.loop import check_training
     from hdmodel.training.memory import training_bytes
-    from hdmodel.training.stages import check_training
 
     sets = open_training_scenes(job.dataset, validation=job.validation)
     generator = job.generator.model_copy(update={"num_classes": sets.taxonomy.num_classes})
