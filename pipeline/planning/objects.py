@@ -237,12 +237,12 @@ class ObjectEdits:
         """Which objects may be edited without breaking a bound or a count [n]."""
         classes = self.record.classes
         able = np.ones(len(classes), np.bool_)
-        turns = self.rules.turns.get(kind)
-        if turns is not None:
-            able &= np.isin(classes, list(turns))
+        changes = self.rules.class_changes.get(kind)
+        if changes is not None:
+            able &= np.isin(classes, list(changes))
         guarded = self.rules.counted | self.demands.bounds.keys()
         for class_id in guarded & set(classes.tolist()):
-            if kind in ("drop", "change_class") or (kind == "replace" and turns is not None):
+            if kind in ("drop", "change_class") or (kind == "replace" and changes is not None):
                 if not self._may_lose(class_id):
                     able &= classes != class_id
             elif kind == "duplicate" and not self._may_gain(class_id):
@@ -327,7 +327,7 @@ class ObjectEdits:
         return True
 
     def _replace(self, index: int) -> bool:
-        class_id = self._turn("replace", index)
+        class_id = self._new_class("replace", index)
         if class_id is None:
             return False
         new = self.rules.placer.replace(self.stage, index, class_id, self.rng)
@@ -338,7 +338,7 @@ class ObjectEdits:
         return True
 
     def _change_class(self, index: int) -> bool:
-        class_id = self._turn("change_class", index)
+        class_id = self._new_class("change_class", index)
         if class_id is None:
             return False
         self.stage.class_ids[index] = class_id
@@ -346,11 +346,11 @@ class ObjectEdits:
         self._made(ChangeClass(instance=int(self.record.ids[index]), to=name))
         return True
 
-    def _turn(self, kind: str, index: int) -> int | None:
+    def _new_class(self, kind: str, index: int) -> int | None:
         """The class an object turns into."""
         own = int(self.record.classes[index])
-        turns = self.rules.turns.get(kind)
-        others = [own] if turns is None else turns[own]
+        changes = self.rules.class_changes.get(kind)
+        others = [own] if changes is None else changes[own]
         able = [other for other in others if other == own or self._may_gain(other)]
         return able[int(self.rng.random() * len(able))] if able else None
 
