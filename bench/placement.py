@@ -26,7 +26,7 @@ from pipeline.errors import DatasetError
 from pipeline.fit import fit
 from pipeline.indexing.record import BOTTOM, GRID, TOP, SceneRecord, index_scene
 from pipeline.placing.locations import ground_behind
-from pipeline.placing.placement import Limits, Placer, Stage
+from pipeline.placing.placement import Limits, Placer, PlannedScene
 from pipeline.placing.priors import Priors
 from pipeline.placing.spacing import box_areas, hidden_shares, overlaps
 from pipeline.sample_world import draw_scene
@@ -44,7 +44,7 @@ FEWEST_SCENES = 40
 
 Floats = npt.NDArray[np.float64]
 Box = npt.NDArray[np.integer]
-Propose = Callable[[Stage, int, np.random.Generator], Box | None]
+Propose = Callable[[PlannedScene, int, np.random.Generator], Box | None]
 
 
 @dataclass(frozen=True)
@@ -73,31 +73,31 @@ class Judge:
         self.support = np.full((taxonomy.num_classes,) * 2, 0.5)
         self.covers = np.full((2, len(COVER_BINS) + 1), 0.5)
         for record in records:
-            stage = Stage(record, taxonomy, self.priors.view(record))
+            scene = PlannedScene(record, taxonomy, self.priors.view(record))
             for index in np.flatnonzero(measurable(record)):
-                box, class_id = stage.boxes[index], stage.class_ids[index]
-                self.support[class_id, ground_of(stage, box)] += 1
-                for row, share in enumerate(cover(box, stage.others(int(index)))):
+                box, class_id = scene.boxes[index], scene.class_ids[index]
+                self.support[class_id, ground_of(scene, box)] += 1
+                for row, share in enumerate(cover(box, scene.others(int(index)))):
                     self.covers[row, np.searchsorted(COVER_BINS, share)] += 1
         self.support /= self.support.sum(axis=1, keepdims=True)
         self.covers /= self.covers.sum(axis=1, keepdims=True)
 
-    def stage(self, record: SceneRecord) -> Stage:
+    def planned(self, record: SceneRecord) -> PlannedScene:
         """The judge's view of a scene."""
-        return Stage(record, self.taxonomy, self.priors.view(record))
+        return PlannedScene(record, self.taxonomy, self.priors.view(record))
 
-    def __call__(self, stage: Stage, box: Box, class_id: int) -> Floats:
-        """Log-likelihoods [PARTS]; boxes of other objects are those of the stage."""
-        height, width = stage.size
+    def __call__(self, scene: PlannedScene, box: Box, class_id: int) -> Floats:
+        """Log-likelihoods [PARTS]; boxes of other objects are those of the scene."""
+        height, width = scene.size
         mean, sigma = self.priors.log_height(
-            class_id, np.array([float(box[2])]), stage.view, height=height
+            class_id, np.array([float(box[2])]), scene.view, height=height
         )
         off = (np.log(box[2] - box[0]) - mean[0]) / sigma[0]
         # One object in twenty may be of any size: outliers must not decide.
         dense = 0.95 * np.exp(-0.5 * off**2) / sigma[0] + 0.05 * np.exp(-0.125 * off**2) / 4
         tall = np.log(max(float(dense), 1e-4) / np.sqrt(2 * np.pi))
-        support = np.log(self.support[class_id, ground_of(stage, box)])
-        shares = cover(box, stage.others())
+        support = np.log(self.support[class_id, ground_of(scene, box)])
+        shares = cover(box, scene.others())
         overlap = sum(
             np.log(self.covers[row, np.searchsorted(COVER_BINS, share)])
             for row, share in enumerate(shares)
@@ -115,9 +115,9 @@ def measurable(record: SceneRecord) -> npt.NDArray[np.bool_]:
     return good
 
 
-def ground_of(stage: Stage, box: Box) -> int:
+def ground_of(scene: PlannedScene, box: Box) -> int:
     """The class most frequent below the feet."""
-    return int(np.bincount(stage.feet(box[None])[0]).argmax())
+    return int(np.bincount(scene.feet(box[None])[0]).argmax())
 
 
 def cover(box: Box, others: Box) -> tuple[float, float]:
@@ -155,18 +155,18 @@ def without(record: SceneRecord, index: int, taxonomy: Taxonomy) -> SceneRecord:
 def uniform(donors: DonorIndex) -> Propose:
     """Copy-paste as usual: any whole donor of the class, anywhere, nearly at its own size."""
 
-    def propose(stage: Stage, class_id: int, rng: np.random.Generator) -> Box | None:
+    def propose(scene: PlannedScene, class_id: int, rng: np.random.Generator) -> Box | None:
         chosen = np.flatnonzero(donors.whole & (donors.classes == class_id))
         if not len(chosen):
             return None
         box = donors.boxes[rng.choice(chosen)]
         scale = rng.uniform(0.8, 1.25)
-        tall = max(1, min(round((box[2] - box[0]) * scale), stage.size[0]))
-        wide = max(1, min(round((box[3] - box[1]) * scale), stage.size[1]))
-        top = int(rng.integers(0, stage.size[0] - tall + 1))
-        left = int(rng.integers(0, stage.size[1] - wide + 1))
+        tall = max(1, min(round((box[2] - box[0]) * scale), scene.size[0]))
+        wide = max(1, min(round((box[3] - box[1]) * scale), scene.size[1]))
+        top = int(rng.integers(0, scene.size[0] - tall + 1))
+        left = int(rng.integers(0, scene.size[1] - wide + 1))
         place = np.array([top, left, top + tall, left + wide])
-        stage.add(place, class_id)
+        scene.add(place, class_id)
         return place
 
     return propose
@@ -175,9 +175,9 @@ def uniform(donors: DonorIndex) -> Propose:
 def ours(placer: Placer) -> Propose:
     """The place that hdsynth finds."""
 
-    def propose(stage: Stage, class_id: int, rng: np.random.Generator) -> Box | None:
-        found = placer.paste(stage, class_id, rng)
-        return None if found is None else stage.boxes[-1]
+    def propose(scene: PlannedScene, class_id: int, rng: np.random.Generator) -> Box | None:
+        found = placer.paste(scene, class_id, rng)
+        return None if found is None else scene.boxes[-1]
 
     return propose
 
@@ -195,13 +195,13 @@ def judge_places(world: World, seed: int) -> None:
             candidates = np.flatnonzero(measurable(record))
             for index in rng.permutation(candidates)[:OBJECTS_PER_SCENE]:
                 class_id, rest = int(record.classes[index]), without(record, index, world.taxonomy)
-                neutral = judge.stage(rest)
+                neutral = judge.planned(rest)
                 found = [judge(neutral, record.boxes[index].astype(np.int64), class_id)]
                 tried += 1
                 for propose in methods:
-                    stage = placer.stage(rest)
+                    scene = placer.planned(rest)
                     start = time.process_time()
-                    box = propose(stage, class_id, rng)
+                    box = propose(scene, class_id, rng)
                     seconds += (time.process_time() - start) * (propose is methods[0])
                     if box is not None:
                         found.append(judge(neutral, box, class_id))
@@ -236,8 +236,8 @@ def tell_apart(world: World, seed: int) -> None:
                 if measurable(record).sum() < 2:
                     continue
                 edited = _placed_anew(placer, record, methods[number], rng)
-                for stage in (placer.stage(record), edited):
-                    rows.append(layout_features(stage, placer.priors, world.taxonomy))
+                for scene in (placer.planned(record), edited):
+                    rows.append(layout_features(scene, placer.priors, world.taxonomy))
         scenes = len(rows) // 2
         if scenes < FEWEST_SCENES:
             print(f"two-sample test: left out, {scenes} scenes with objects are too few")
@@ -259,7 +259,7 @@ def _methods(
 
 def _placed_anew(
     placer: Placer, record: SceneRecord, propose: Propose, rng: np.random.Generator
-) -> Stage:
+) -> PlannedScene:
     """A scene of which half the measurable objects are taken out and placed anew.
 
     One for which no place is found comes back where it was: no scene has fewer objects for that.
@@ -269,23 +269,23 @@ def _placed_anew(
     classes, boxes = record.classes[chosen], record.boxes[chosen]
     for index in chosen[::-1]:
         record = without(record, int(index), placer.taxonomy)
-    stage = placer.stage(record)
+    scene = placer.planned(record)
     for class_id, box in zip(classes, boxes, strict=True):
-        if propose(stage, int(class_id), rng) is None:
-            stage.add(box, int(class_id))
-    return stage
+        if propose(scene, int(class_id), rng) is None:
+            scene.add(box, int(class_id))
+    return scene
 
 
-def layout_features(stage: Stage, priors: Priors, taxonomy: Taxonomy) -> Floats:
+def layout_features(scene: PlannedScene, priors: Priors, taxonomy: Taxonomy) -> Floats:
     """What the layout of a scene looks like, as numbers.
 
     For all objects and for each main class: how many, and mean, spread and extremes of their
     deviation from the expected ln height, contact rows, columns and hidden shares; and what they
     stand on.
     """
-    boxes, classes = stage.others(), stage.class_ids[stage.present]
-    height, width = stage.size
-    mean, _ = priors.log_height(classes, boxes[:, 2].astype(np.float64), stage.view, height=height)
+    boxes, classes = scene.others(), scene.class_ids[scene.present]
+    height, width = scene.size
+    mean, _ = priors.log_height(classes, boxes[:, 2].astype(np.float64), scene.view, height=height)
     values = np.stack(
         [
             np.log(boxes[:, 2] - boxes[:, 0]) - mean,
@@ -304,7 +304,7 @@ def layout_features(stage: Stage, priors: Priors, taxonomy: Taxonomy) -> Floats:
                 features += list(statistic(part, axis=1))
         else:
             features += [np.nan] * 16
-    below = np.bincount(stage.feet(boxes).ravel(), minlength=taxonomy.num_classes)
+    below = np.bincount(scene.feet(boxes).ravel(), minlength=taxonomy.num_classes)
     return np.array([*features, *(below / max(below.sum(), 1))])
 
 

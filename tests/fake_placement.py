@@ -8,7 +8,7 @@ from pipeline.donors.bank import DonorIndex
 from pipeline.editing.program import Duplicate, Move, Paste, Replace, Rescale
 from pipeline.indexing.record import SceneRecord
 from pipeline.placing.perspective import View
-from pipeline.placing.stage import Stage
+from pipeline.placing.planned_scene import PlannedScene
 from pipeline.taxonomy import Taxonomy
 
 CITY = Taxonomy.load("cityscapes")
@@ -27,32 +27,32 @@ class RowPlacer:
         self.donors = donors
         self.full = full
 
-    def stage(self, record: SceneRecord, *, mirrored: bool = False) -> Stage:
-        return Stage(record, CITY, View(0.0, 1.0), mirrored=mirrored)
+    def planned(self, record: SceneRecord, *, mirrored: bool = False) -> PlannedScene:
+        return PlannedScene(record, CITY, View(0.0, 1.0), mirrored=mirrored)
 
     def paste(
         self,
-        stage: Stage,
+        scene: PlannedScene,
         class_id: int,
         rng: np.random.Generator,
         *,
         occluded: tuple[float, float] | None = None,
     ) -> Paste | None:
         rng.random()
-        height, width = stage.record.size
-        slot = len(stage.boxes) - len(stage.record.ids)
+        height, width = scene.record.size
+        slot = len(scene.boxes) - len(scene.record.ids)
         found = np.flatnonzero(self.donors.classes == class_id)
-        if stage.record.name in self.full or not len(found) or (slot + 1) * SLOT > width:
+        if scene.record.name in self.full or not len(found) or (slot + 1) * SLOT > width:
             return None
         left, bottom = slot * SLOT, height
         if occluded is not None:
-            fronts = stage.boxes[stage.present]
+            fronts = scene.boxes[scene.present]
             if not len(fronts):
                 return None
             front = fronts[0]
             hidden = round(SLOT * (occluded[0] + occluded[1]) / 2)
             left, bottom = int(front[1]) - SLOT + hidden, int(front[2]) - 1
-        stage.add((bottom - SLOT, left, bottom, left + SLOT), class_id)
+        scene.add((bottom - SLOT, left, bottom, left + SLOT), class_id)
         donor = found[0]
         return Paste(
             donor=self.donors.names[self.donors.scenes[donor]],
@@ -62,30 +62,32 @@ class RowPlacer:
             scale=SLOT / float(np.sqrt(self.donors.areas[donor])),
         )
 
-    def move(self, stage: Stage, index: int, rng: np.random.Generator) -> Move | None:
-        return Move(instance=int(stage.record.ids[index]), rows=0, columns=1)
+    def move(self, scene: PlannedScene, index: int, rng: np.random.Generator) -> Move | None:
+        return Move(instance=int(scene.record.ids[index]), rows=0, columns=1)
 
-    def rescale(self, stage: Stage, index: int, rng: np.random.Generator) -> Rescale | None:
-        box = stage.boxes[index]
-        instance = int(stage.record.ids[index])
+    def rescale(self, scene: PlannedScene, index: int, rng: np.random.Generator) -> Rescale | None:
+        box = scene.boxes[index]
+        instance = int(scene.record.ids[index])
         return Rescale(instance=instance, row=int(box[2]) - 1, column=int(box[1]), scale=1.5)
 
-    def duplicate(self, stage: Stage, index: int, rng: np.random.Generator) -> Duplicate | None:
-        paste = self.paste(stage, int(stage.class_ids[index]), rng)
+    def duplicate(
+        self, scene: PlannedScene, index: int, rng: np.random.Generator
+    ) -> Duplicate | None:
+        paste = self.paste(scene, int(scene.class_ids[index]), rng)
         if paste is None:
             return None
-        return Duplicate(instance=int(stage.record.ids[index]), row=paste.row, column=paste.column)
+        return Duplicate(instance=int(scene.record.ids[index]), row=paste.row, column=paste.column)
 
     def replace(
-        self, stage: Stage, index: int, class_id: int, rng: np.random.Generator
+        self, scene: PlannedScene, index: int, class_id: int, rng: np.random.Generator
     ) -> Replace | None:
         found = np.flatnonzero(self.donors.classes == class_id)
         if not len(found):
             return None
-        stage.remove(index)
-        stage.add(tuple(stage.boxes[index]), class_id)
+        scene.remove(index)
+        scene.add(tuple(scene.boxes[index]), class_id)
         return Replace(
-            instance=int(stage.record.ids[index]),
+            instance=int(scene.record.ids[index]),
             donor=self.donors.names[self.donors.scenes[found[0]]],
             donor_instance=int(self.donors.ids[found[0]]),
         )

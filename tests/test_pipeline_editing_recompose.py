@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.editing.canvas import Canvas, Known, free_id
+from pipeline.editing.canvas import Canvas
 from pipeline.editing.cutout import Cutout, OperationSkipped, cut_out, place
+from pipeline.editing.object_state import ObjectState, free_id
 from pipeline.editing.program import (
     ChangeClass,
     CropZoom,
@@ -381,16 +382,16 @@ def test_paste_obeys_contact_rows_pixel_by_pixel(
             lowest = -1
         if lowest <= contact:
             expected[y, x] = 26900
-    canvas = Canvas.open(scene, roles=ROLES, protected=np.zeros(35, bool))
-    known = Known(box=shape.box, area=shape.area)
+    canvas = Canvas(scene, roles=ROLES, protected=np.zeros(35, bool))
+    state = ObjectState(box=shape.box, area=shape.area)
     if (expected == scene.instance).all():
         with pytest.raises(OperationSkipped, match=r"outside|hidden"):
-            canvas.put(shape, 26900, known)
+            canvas.put(shape, 26900, state)
         return
-    canvas.put(shape, 26900, known)
-    np.testing.assert_array_equal(canvas.instance, expected)
+    canvas.put(shape, 26900, state)
+    np.testing.assert_array_equal(canvas.maps.instance, expected)
     np.testing.assert_array_equal(
-        canvas.label, np.where(expected == 26900, CAR, scene.label).astype(np.uint8)
+        canvas.maps.label, np.where(expected == 26900, CAR, scene.label).astype(np.uint8)
     )
 
 

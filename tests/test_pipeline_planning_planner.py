@@ -14,7 +14,7 @@ from pipeline.indexing.record import SceneRecord, index_scene
 from pipeline.placing.priors import Priors
 from pipeline.planning.planner import Programs, plan_programs
 from pipeline.planning.policy import Policy
-from pipeline.planning.rules import Rules
+from pipeline.planning.rules import Rules, eligible_donors
 from pipeline.planning.sampling import Sampler, make_sampler
 from pipeline.scene import Scene, disagreements
 from pipeline.taxonomy import Taxonomy
@@ -64,7 +64,13 @@ def plan(
     parsed = Policy.load({"constraints": LOOSE} | policy)
     parsed.check(CITY)
     donors = DonorIndex.of(records)
-    rules = Rules.of(parsed, donors=donors, placer=RowPlacer(donors, full=full), taxonomy=CITY)
+    rules = Rules.of(
+        parsed,
+        donors=donors,
+        eligible=eligible_donors(parsed, donors, taxonomy=CITY),
+        placer=RowPlacer(donors, full=full),
+        taxonomy=CITY,
+    )
     return plan_programs(
         Sampler(rules, records),
         {record.name: record for record in records},

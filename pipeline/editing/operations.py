@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pipeline.editing.canvas import Canvas, Known, Origin
+from pipeline.editing.canvas import Canvas
 from pipeline.editing.cutout import Cutout, Mask, OperationSkipped, bend, place, stand_in
+from pipeline.editing.object_state import ObjectKind, ObjectState
 from pipeline.editing.program import (
     ChangeClass,
     CropZoom,
@@ -96,28 +97,28 @@ class Editor:
             raise OperationSkipped(f"{name!r} is protected{' and must not grow' if grows else ''}")
         return class_id
 
-    def editable(self, instance: int) -> Known:
-        """What is known of an object that an operation is to edit.
+    def editable(self, instance: int) -> ObjectState:
+        """The state of an object that an operation is to edit.
 
         Raises:
             OperationSkipped: There is no such object, or its class is protected.
         """
-        known = self.canvas.known.get(instance)
-        if known is None:
+        state = self.canvas.objects.get(instance)
+        if state is None:
             raise OperationSkipped(f"the scene has no object {instance}")
         if self.canvas.protected[instance // INSTANCES_PER_CLASS]:
             raise OperationSkipped(f"object {instance} is of a protected class")
-        return known
+        return state
 
     def reshape(self, instance: int, shape: Cutout) -> None:
         """Take an object out and put another shape of it in."""
-        known = self.editable(instance)
+        state = self.editable(instance)
         self.canvas.erase(instance)
-        self.canvas.put(shape, instance, replace(known, kind=_edited(known)))
+        self.canvas.put(shape, instance, replace(state, kind=_edited(state)))
 
 
-def _edited(known: Known) -> Origin:
-    return "edited" if known.kind == "source" else known.kind
+def _edited(state: ObjectState) -> ObjectKind:
+    return "edited" if state.kind == "source" else state.kind
 
 
 def _is_stuff(roles: ClassRoles, class_id: int) -> bool:
@@ -192,7 +193,7 @@ def _(operation: Jitter, editor: Editor) -> None:
 
 @_apply.register
 def _(operation: Duplicate, editor: Editor) -> None:
-    known = editor.editable(operation.instance)
+    state = editor.editable(operation.instance)
     shape = place(
         editor.canvas.shape(operation.instance),
         row=operation.row,
@@ -200,9 +201,9 @@ def _(operation: Duplicate, editor: Editor) -> None:
         scale=operation.scale,
         flip=operation.flip,
     )
-    kind: Origin = "pasted" if known.kind == "pasted" else "duplicated"
+    kind: ObjectKind = "pasted" if state.kind == "pasted" else "duplicated"
     new = editor.canvas.free_id(operation.instance // INSTANCES_PER_CLASS)
-    editor.canvas.put(shape, new, replace(known, kind=kind))
+    editor.canvas.put(shape, new, replace(state, kind=kind))
 
 
 @_apply.register
@@ -233,33 +234,33 @@ def _paste(operation: Paste | Replace, editor: Editor, shape: Cutout) -> None:
     class_id = operation.donor_instance // INSTANCES_PER_CLASS
     if editor.canvas.protected[class_id]:
         raise OperationSkipped(f"object {operation.donor_instance} is of a protected class")
-    known = Known(
+    state = ObjectState(
         box=shape.box,
         area=shape.area,
         kind="pasted",
         donor=operation.donor,
         donor_instance=operation.donor_instance,
     )
-    editor.canvas.put(shape, editor.canvas.free_id(class_id), known)
+    editor.canvas.put(shape, editor.canvas.free_id(class_id), state)
 
 
 @_apply.register
 def _(operation: ChangeClass, editor: Editor) -> None:
-    known = editor.editable(operation.instance)
+    state = editor.editable(operation.instance)
     class_id = editor.thing(operation.to)
     if editor.canvas.protected[class_id]:
         raise OperationSkipped(f"{operation.to!r} is protected and must not grow")
     if class_id == operation.instance // INSTANCES_PER_CLASS:
         raise OperationSkipped(f"object {operation.instance} is a {operation.to} already")
     new = editor.canvas.free_id(class_id)
-    editor.canvas.rename(operation.instance, new, replace(known, kind=_edited(known)))
+    editor.canvas.rename(operation.instance, new, replace(state, kind=_edited(state)))
 
 
 @_apply.register
 def _(operation: RelabelRegion, editor: Editor) -> None:
     canvas = editor.canvas
     of, to = editor.stuff(operation.of, grows=False), editor.stuff(operation.to, grows=True)
-    region = canvas.label == of
+    region = canvas.maps.label == of
     if operation.at is not None:
         row, column = operation.at
         height, width = canvas.size
@@ -274,7 +275,7 @@ def _(operation: RelabelRegion, editor: Editor) -> None:
 def _(operation: GrowRegion, editor: Editor) -> None:
     canvas = editor.canvas
     of, into = editor.stuff(operation.of, grows=True), editor.stuff(operation.into, grows=False)
-    growing, giving = canvas.label == of, canvas.label == into
+    growing, giving = canvas.maps.label == of, canvas.maps.label == into
     if growing.any() and giving.any():
         distance = ndimage.distance_transform_edt(~growing)
         giving &= distance <= operation.pixels
@@ -290,13 +291,13 @@ def _(operation: Skyline, editor: Editor) -> None:
     height, width = canvas.size
     knots = np.linspace(0, width - 1, len(operation.rows))
     wanted = np.rint(np.interp(np.arange(width), knots, operation.rows)).astype(np.intp)
-    is_upper, is_lower = canvas.label == upper, canvas.label == lower
+    is_upper, is_lower = canvas.maps.label == upper, canvas.maps.label == lower
     meets = is_upper[:-1] & is_lower[1:]
     line = np.where(meets.any(axis=0), meets.argmax(axis=0) + 1, height)
     rows = np.arange(height)[:, None]
     # The change ends at what is neither of the two, but for poles before them and specks of void.
     roles = canvas.roles
-    ends = ~(is_upper | is_lower | (roles.upright | roles.frozen)[canvas.label])
+    ends = ~(is_upper | is_lower | (roles.upright | roles.frozen)[canvas.maps.label])
     before = np.where(ends & (rows < line), rows, -1).max(axis=0)
     after = np.where(ends & (rows >= line), rows, height).min(axis=0)
     rises = is_upper & (rows >= wanted) & (rows < line) & (rows > before) & (line < height)

@@ -1,14 +1,15 @@
 """Recomposition: edit programs applied to scenes, as a pure function from scene to scene."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.editing.canvas import Canvas, Origin
+from pipeline.editing.canvas import Canvas
 from pipeline.editing.cutout import Cutout, Mask, OperationSkipped, cut_out
+from pipeline.editing.object_state import ObjectKind
 from pipeline.editing.operations import Donors, Editor, zoom
 from pipeline.editing.program import CropZoom, MirrorScene, Operation, Program
 from pipeline.errors import DatasetError
@@ -49,7 +50,7 @@ class InstanceRecord:
 
     The full mask of a source object is what the source scene shows of it; of a pasted one, its
     scaled donor mask, with what fell outside the picture or behind others."""
-    origin: Origin
+    origin: ObjectKind
     """`source`: no operation of the program was about it, though others may cover it; `edited`:
     moved, flipped, bent or made another class; `pasted`, `duplicated`."""
     donor: str | None = None
@@ -95,37 +96,19 @@ def recompose(program: Program, source: Scene, donors: Donors, *, taxonomy: Taxo
     if program.scene != source.name:
         raise DatasetError(f"the program edits scene {program.scene!r}, got {source.name!r}")
     protected = np.isin(taxonomy.class_names, program.protected)
-    canvas = Canvas.open(source, roles=class_roles(taxonomy), protected=protected)
+    canvas = Canvas(source, roles=class_roles(taxonomy), protected=protected)
     editor = Editor(canvas, taxonomy=taxonomy, donors=donors)
-    base_label, base_instance = source.label, source.instance
-    log: list[Event] = []
-    for position, operation in enumerate(program.operations):
-        canvas.stamp = position + 1
-        try:
-            lost = editor.apply(operation)
-        except OperationSkipped as skipped:
-            instance = getattr(operation, "instance", None)
-            log.append(Event("skipped", position, instance, str(skipped)))
-            continue
-        log.extend(Event("cropped", position, i, "outside the window") for i in lost)
-        if isinstance(operation, MirrorScene):
-            base_label, base_instance = base_label[:, ::-1], base_instance[:, ::-1]
-        elif isinstance(operation, CropZoom):
-            rows, columns = zoom(operation, source.size)
-            base_label = base_label[rows[:, None], columns]
-            base_instance = base_instance[rows[:, None], columns]
-    canvas.stamp = len(program.operations) + 1
-    _remove_small(canvas, program, log)
-    changed = (canvas.label != base_label) | (canvas.instance != base_instance)
-    numbers = _numbers(canvas.known) if program.operations else {}
-    records = _records(canvas, numbers, taxonomy)
+    framed, log = _apply_operations(program.operations, source, editor)
+    log += _remove_small(canvas, program)
+    maps = canvas.maps
+    numbers = _numbers(canvas.objects) if program.operations else {}
     return Recomposed(
         scene=replace(
-            source, label=canvas.label, instance=_renumber(canvas.instance, numbers), photo=None
+            source, label=maps.label, instance=_renumber(maps.instance, numbers), photo=None
         ),
-        changed=changed,
-        origin=canvas.origin,
-        instances=records,
+        changed=(maps.label != framed.label) | (maps.instance != framed.instance),
+        origin=maps.origin,
+        instances=_records(canvas, numbers, taxonomy),
         log=tuple(log),
     )
 
@@ -146,10 +129,10 @@ def edit(
         OperationSkipped: It cannot be applied to the scene.
     """
     protected = np.zeros(taxonomy.num_classes, np.bool_)
-    canvas = Canvas.open(scene, roles=class_roles(taxonomy), protected=protected)
+    canvas = Canvas(scene, roles=class_roles(taxonomy), protected=protected)
     canvas.stamp = 1
     Editor(canvas, taxonomy=taxonomy, donors=donors or donors_from({})).apply(operation)
-    return replace(scene, label=canvas.label, instance=canvas.instance, photo=None)
+    return replace(scene, label=canvas.maps.label, instance=canvas.maps.instance, photo=None)
 
 
 def donors_from(scenes: Mapping[str, Scene]) -> Donors:
@@ -167,26 +150,62 @@ def donors_from(scenes: Mapping[str, Scene]) -> Donors:
     return find
 
 
-def _remove_small(canvas: Canvas, program: Program, log: list[Event]) -> None:
-    """Log the objects that edits hid, and take out those of which they left too little.
+def _apply_operations(
+    operations: Sequence[Operation], source: Scene, editor: Editor
+) -> tuple[Scene, list[Event]]:
+    """Apply the operations in order; those that cannot be are skipped.
+
+    Returns:
+        The source as the program frames it, that is mirrored and enlarged, and what happened.
+    """
+    framed = source
+    log: list[Event] = []
+    for position, operation in enumerate(operations):
+        editor.canvas.stamp = position + 1
+        try:
+            lost = editor.apply(operation)
+        except OperationSkipped as skipped:
+            instance = getattr(operation, "instance", None)
+            log.append(Event("skipped", position, instance, str(skipped)))
+            continue
+        log.extend(Event("cropped", position, i, "outside the window") for i in lost)
+        framed = _reframed(framed, operation)
+    editor.canvas.stamp = len(operations) + 1
+    return framed, log
+
+
+def _reframed(scene: Scene, operation: Operation) -> Scene:
+    """The scene as an operation mirrors or enlarges it; itself for all others."""
+    if isinstance(operation, MirrorScene):
+        return replace(scene, label=scene.label[:, ::-1], instance=scene.instance[:, ::-1])
+    if isinstance(operation, CropZoom):
+        rows, columns = zoom(operation, scene.size)
+        at = rows[:, None], columns
+        return replace(scene, label=scene.label[at], instance=scene.instance[at])
+    return scene
+
+
+def _remove_small(canvas: Canvas, program: Program) -> list[Event]:
+    """Find the objects that edits hid, and take out those of which they left too little.
 
     What edits put comes first, the latest before the others: what it covers may be whole again.
     """
+    log: list[Event] = []
     for instance in sorted(
-        canvas.touched & canvas.known.keys(), key=lambda i: (-canvas.known[i].since, i)
+        canvas.touched & canvas.objects.keys(), key=lambda i: (-canvas.objects[i].since, i)
     ):
-        known = canvas.known[instance]
+        state = canvas.objects[instance]
         shape = canvas.visible(instance)
         if shape is None:
             log.append(Event("hidden", None, instance, "covered by the edits"))
             canvas.retire(instance)
             continue
         area = shape.area
-        least = max(program.min_visible_area, program.min_visible_fraction * known.area)
-        untouched = known.kind == "source" and area >= known.area
+        least = max(program.min_visible_area, program.min_visible_fraction * state.area)
+        untouched = state.kind == "source" and area >= state.area
         if untouched or area >= least:
             continue
-        reason = f"{area} of {known.area} px visible, fewer than {least:.4g}"
+        reason = f"{area} of {state.area} px visible, fewer than {least:.4g}"
         try:
             with canvas.attempt():
                 canvas.erase(instance)
@@ -195,6 +214,7 @@ def _remove_small(canvas: Canvas, program: Program, log: list[Event]) -> None:
             log.append(Event("kept_small", None, instance, f"{reason}; {skipped}"))
         else:
             log.append(Event("removed_small", None, instance, reason))
+    return log
 
 
 def _numbers(objects: Iterable[int]) -> dict[int, int]:
@@ -223,8 +243,8 @@ def _records(
 ) -> tuple[InstanceRecord, ...]:
     names = taxonomy.class_names
     records = []
-    for instance, known in sorted(canvas.known.items()):
-        box, area = known.box, known.area
+    for instance, state in sorted(canvas.objects.items()):
+        box, area = state.box, state.area
         if instance in canvas.touched:
             shape = canvas.shape(instance)
             box, area = shape.box, shape.area
@@ -236,11 +256,11 @@ def _records(
                 class_name=names[class_id],
                 box=box,
                 area=area,
-                visible_fraction=area / known.area,
-                origin=known.kind,
-                donor=known.donor,
-                donor_instance=known.donor_instance,
-                source_instance=known.source_instance,
+                visible_fraction=area / state.area,
+                origin=state.kind,
+                donor=state.donor,
+                donor_instance=state.donor_instance,
+                source_instance=state.source_instance,
             )
         )
     return tuple(records)

@@ -7,20 +7,20 @@ from pipeline.donors.bank import DonorIndex
 from pipeline.editing.program import Duplicate, Move, Paste, Replace, Rescale
 from pipeline.indexing.record import SceneRecord
 from pipeline.placing.places import Limits, Places
+from pipeline.placing.planned_scene import PlannedScene
 from pipeline.placing.pools import DonorPools
 from pipeline.placing.priors import Priors
 from pipeline.placing.spacing import box_areas
 from pipeline.placing.spots import Spots, Spotter, scaled
-from pipeline.placing.stage import Stage
 from pipeline.taxonomy import Taxonomy
 
-__all__ = ["Limits", "Placer", "Stage"]
+__all__ = ["Limits", "Placer", "PlannedScene"]
 
 CANDIDATES = 64
 """Places drawn for an edit; the first that passes all checks is taken."""
 FEWER = 24
 """Places tried for an object that stays about where it is."""
-MAX_TURN = 0.12
+MAX_HEIGHT_CHANGE = 0.12
 """A shift may change the height expected at the object's row by this much, in ln."""
 RESCALE = (0.6, 1.6)
 """Smallest and largest change of size."""
@@ -33,7 +33,7 @@ Flags = npt.NDArray[np.bool_]
 
 
 class Placer:
-    """Proposes believable edits of scenes and enters them into their stages.
+    """Proposes believable edits of scenes and enters them into the planned scenes.
 
     Everything random comes from the generators that the methods get.
 
@@ -62,18 +62,18 @@ class Placer:
         self.pools = DonorPools(donors, eligible=eligible)
         self.spotter = Spotter(self.places, donors, self.pools)
 
-    def stage(self, record: SceneRecord, *, mirrored: bool = False) -> Stage:
-        """The stage of a scene before any edit but mirroring.
+    def planned(self, record: SceneRecord, *, mirrored: bool = False) -> PlannedScene:
+        """The planned scene that a record says, before any edit but mirroring.
 
         Args:
             record: The scene, mirrored already if `mirrored` says so.
             mirrored: Whether it is.
         """
-        return Stage(record, self.taxonomy, self.priors.view(record), mirrored=mirrored)
+        return PlannedScene(record, self.taxonomy, self.priors.view(record), mirrored=mirrored)
 
     def paste(
         self,
-        stage: Stage,
+        scene: PlannedScene,
         class_id: int,
         rng: np.random.Generator,
         *,
@@ -82,7 +82,7 @@ class Placer:
         """Bring an object of a class into the scene where one could stand.
 
         Args:
-            stage: The scene.
+            scene: The scene.
             class_id: A thing class.
             rng: Decides all.
             occluded: Shares of its box, fewest and most, that nearer objects must hide.
@@ -91,14 +91,14 @@ class Placer:
             The operation, or None if no place or no donor was found.
         """
         alone = rng.random() < self.priors.alone(class_id)
-        spots = self.spotter.draw(stage, class_id, rng, count=CANDIDATES, occluded=occluded)
+        spots = self.spotter.draw(scene, class_id, rng, count=CANDIDATES, occluded=occluded)
         chosen = np.flatnonzero(spots.ok)
         if not len(chosen):
             return None
         # Of those that pass, rather one that stands alone as often as objects do, and a new donor.
-        used = np.isin(spots.donors[chosen], list(stage.used))
+        used = np.isin(spots.donors[chosen], list(scene.used))
         best = int(chosen[np.argmin(2 * (spots.alone[chosen] != alone) + used)])
-        donor = self._enter(stage, spots, best, class_id)
+        donor = self._enter(scene, spots, best, class_id)
         return Paste(
             donor=self.donors.names[self.donors.scenes[donor]],
             donor_instance=int(self.donors.ids[donor]),
@@ -108,40 +108,40 @@ class Placer:
             flip=bool(spots.flips[best]),
         )
 
-    def move(self, stage: Stage, index: int, rng: np.random.Generator) -> Move | None:
+    def move(self, scene: PlannedScene, index: int, rng: np.random.Generator) -> Move | None:
         """Shift a whole object by a little, keeping its size.
 
         Args:
-            stage: The scene.
+            scene: The scene.
             index: Position of the object.
             rng: Decides all.
 
         Returns:
             The operation, or None if the object is not whole or no place was found.
         """
-        far = np.array(self.limits.move) * stage.size
+        far = np.array(self.limits.move) * scene.size
         rows, columns = np.rint(rng.uniform(-1, 1, (2, FEWER)) * far[:, None]).astype(np.int64)
-        if not stage.whole[index] or not stage.present[index]:
+        if not scene.whole[index] or not scene.present[index]:
             return None
-        class_id = int(stage.class_ids[index])
-        boxes = stage.boxes[index] + np.stack([rows, columns, rows, columns], axis=1)
-        now, _ = self.places.heights(stage, class_id, stage.boxes[index, 2:3])
-        then, _ = self.places.heights(stage, class_id, boxes[:, 2])
-        ok = ((rows != 0) | (columns != 0)) & (np.abs(then - now) <= MAX_TURN)
-        ok &= self.places.believable(stage, boxes, class_id, index=index)
+        class_id = int(scene.class_ids[index])
+        boxes = scene.boxes[index] + np.stack([rows, columns, rows, columns], axis=1)
+        now, _ = self.places.heights(scene, class_id, scene.boxes[index, 2:3])
+        then, _ = self.places.heights(scene, class_id, boxes[:, 2])
+        ok = ((rows != 0) | (columns != 0)) & (np.abs(then - now) <= MAX_HEIGHT_CHANGE)
+        ok &= self.places.believable(scene, boxes, class_id, index=index)
         if not ok.any():
             return None
         best = int(ok.argmax())
-        stage.move(index, boxes[best])
+        scene.move(index, boxes[best])
         return Move(
-            instance=int(stage.ids[index]), rows=int(rows[best]), columns=int(columns[best])
+            instance=int(scene.ids[index]), rows=int(rows[best]), columns=int(columns[best])
         )
 
-    def rescale(self, stage: Stage, index: int, rng: np.random.Generator) -> Rescale | None:
+    def rescale(self, scene: PlannedScene, index: int, rng: np.random.Generator) -> Rescale | None:
         """Bring a whole object nearer or farther along the ground, as tall as it is there.
 
         Args:
-            stage: The scene.
+            scene: The scene.
             index: Position of the object.
             rng: Decides all.
 
@@ -149,55 +149,57 @@ class Placer:
             The operation, or None if the object is not whole or no place was found.
         """
         factors = np.exp(rng.uniform(np.log(RESCALE[0]), np.log(RESCALE[1]), FEWER))
-        shifts = rng.uniform(-1, 1, FEWER) * self.limits.move[1] * stage.size[1]
-        _, left, bottom, right = stage.boxes[index]
-        above = bottom - stage.view.horizon
-        if not stage.whole[index] or not stage.present[index] or above < 1:
+        shifts = rng.uniform(-1, 1, FEWER) * self.limits.move[1] * scene.size[1]
+        _, left, bottom, right = scene.boxes[index]
+        above = bottom - scene.view.horizon
+        if not scene.whole[index] or not scene.present[index] or above < 1:
             return None
-        bottoms = np.rint(stage.view.horizon + above * factors).astype(np.int64)
-        scales = (bottoms - stage.view.horizon) / above
-        spots = self._resized(stage, index, bottoms, (left + right) / 2 + shifts, scales)
+        bottoms = np.rint(scene.view.horizon + above * factors).astype(np.int64)
+        scales = (bottoms - scene.view.horizon) / above
+        spots = self._resized(scene, index, bottoms, (left + right) / 2 + shifts, scales)
         spots.ok[:] &= np.abs(np.log(np.maximum(spots.scales, 1e-4))) > SMALLEST_RESCALE
         spots.ok[:] &= self.places.believable(
-            stage, spots.boxes, int(stage.class_ids[index]), index=index
+            scene, spots.boxes, int(scene.class_ids[index]), index=index
         )
         if not spots.ok.any():
             return None
         best = int(spots.ok.argmax())
-        stage.move(index, spots.boxes[best])
+        scene.move(index, spots.boxes[best])
         return Rescale(
-            instance=int(stage.ids[index]),
+            instance=int(scene.ids[index]),
             row=int(spots.boxes[best, 2]) - 1,
             column=int(spots.boxes[best, 1]),
             scale=float(spots.scales[best]),
         )
 
-    def duplicate(self, stage: Stage, index: int, rng: np.random.Generator) -> Duplicate | None:
+    def duplicate(
+        self, scene: PlannedScene, index: int, rng: np.random.Generator
+    ) -> Duplicate | None:
         """Put a copy of a whole object where another one of its class could stand.
 
         Args:
-            stage: The scene.
+            scene: The scene.
             index: Position of the object.
             rng: Decides all.
 
         Returns:
             The operation, or None if the object is not whole or no place was found.
         """
-        class_id = int(stage.class_ids[index])
-        bottoms, centres = self.places.draw(stage, class_id, rng, CANDIDATES)
+        class_id = int(scene.class_ids[index])
+        bottoms, centres = self.places.draw(scene, class_id, rng, CANDIDATES)
         flips = rng.random(CANDIDATES) < self.limits.flip
-        if not stage.whole[index] or not stage.present[index]:
+        if not scene.whole[index] or not scene.present[index]:
             return None
-        now, _ = self.places.heights(stage, class_id, stage.boxes[index, 2:3])
-        then, _ = self.places.heights(stage, class_id, bottoms)
-        spots = self._resized(stage, index, bottoms, centres, np.exp(then - now))
-        spots.ok[:] &= self.places.believable(stage, spots.boxes, class_id)
+        now, _ = self.places.heights(scene, class_id, scene.boxes[index, 2:3])
+        then, _ = self.places.heights(scene, class_id, bottoms)
+        spots = self._resized(scene, index, bottoms, centres, np.exp(then - now))
+        spots.ok[:] &= self.places.believable(scene, spots.boxes, class_id)
         if not spots.ok.any():
             return None
         best = int(spots.ok.argmax())
-        stage.add(spots.boxes[best], class_id)
+        scene.add(spots.boxes[best], class_id)
         return Duplicate(
-            instance=int(stage.ids[index]),
+            instance=int(scene.ids[index]),
             row=int(spots.boxes[best, 2]) - 1,
             column=int(spots.boxes[best, 1]),
             scale=float(spots.scales[best]),
@@ -205,12 +207,12 @@ class Placer:
         )
 
     def replace(
-        self, stage: Stage, index: int, class_id: int, rng: np.random.Generator
+        self, scene: PlannedScene, index: int, class_id: int, rng: np.random.Generator
     ) -> Replace | None:
         """Put a whole donor of a class where an object stands, as tall as it would be there.
 
         Args:
-            stage: The scene.
+            scene: The scene.
             index: Position of the object that goes.
             class_id: Class of the donor.
             rng: Decides all.
@@ -218,34 +220,34 @@ class Placer:
         Returns:
             The operation, or None if no donor fits there.
         """
-        if not stage.present[index]:
+        if not scene.present[index]:
             return None
-        spots = self.spotter.stand_ins(stage, index, class_id, rng, count=FEWER)
+        spots = self.spotter.stand_ins(scene, index, class_id, rng, count=FEWER)
         if not spots.ok.any():
             return None
         best = int(spots.ok.argmax())
-        stage.remove(index)
-        donor = self._enter(stage, spots, best, class_id)
+        scene.remove(index)
+        donor = self._enter(scene, spots, best, class_id)
         return Replace(
-            instance=int(stage.ids[index]),
+            instance=int(scene.ids[index]),
             donor=self.donors.names[self.donors.scenes[donor]],
             donor_instance=int(self.donors.ids[donor]),
             scale=float(spots.scales[best]),
             flip=bool(spots.flips[best]),
         )
 
-    def _enter(self, stage: Stage, spots: Spots, best: int, class_id: int) -> int:
-        """Enter a donor into the stage and return its position in the donor index."""
+    def _enter(self, scene: PlannedScene, spots: Spots, best: int, class_id: int) -> int:
+        """Enter a donor into the scene and return its position in the donor index."""
         donor = int(spots.donors[best])
-        stage.used.add(donor)
-        stage.add(spots.boxes[best], class_id)
+        scene.used.add(donor)
+        scene.add(spots.boxes[best], class_id)
         return donor
 
     def _resized(
-        self, stage: Stage, index: int, bottoms: Integers, centres: Floats, scales: Floats
+        self, scene: PlannedScene, index: int, bottoms: Integers, centres: Floats, scales: Floats
     ) -> Spots:
         """Spots for an object itself, at other sizes; `ok` where the size is within the limits."""
-        top, left, bottom, right = stage.boxes[index]
+        top, left, bottom, right = scene.boxes[index]
         spots = Spots.blank(len(bottoms))
         spots.scales[:] = np.round(scales, 4)
         tall, wide = scaled(bottom - top, spots.scales), scaled(right - left, spots.scales)
@@ -253,6 +255,6 @@ class Placer:
         spots.boxes[:] = np.stack([bottoms - tall, lefts, bottoms, lefts + wide], axis=1)
         low, high = self.limits.scale
         spots.ok[:] = (spots.scales >= low) & (spots.scales <= high)
-        height, width = stage.size
+        height, width = scene.size
         spots.ok[:] &= box_areas(spots.boxes) >= self.limits.min_area * height * width
         return spots

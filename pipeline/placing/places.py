@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.indexing.record import GRID
+from pipeline.placing.planned_scene import PlannedScene
 from pipeline.placing.priors import Priors
 from pipeline.placing.spacing import box_areas, nearest_gaps, overlaps
-from pipeline.placing.stage import Stage
 from pipeline.taxonomy import Taxonomy
 
 Floats = npt.NDArray[np.float64]
@@ -51,46 +51,48 @@ class Places:
             self._max_hidden[class_id] = priors.max_overlap(int(class_id))
 
     def draw(
-        self, stage: Stage, class_id: int, rng: np.random.Generator, count: int
+        self, scene: PlannedScene, class_id: int, rng: np.random.Generator, count: int
     ) -> tuple[Integers, Floats]:
         """Draw lower edges and centre columns, in pixels, of objects of a class [count].
 
         Cells of the coarse grid are drawn by how often the class stands there and on what lies
         there; places inside a cell are even.
         """
-        if class_id not in stage.densities:
-            stage.densities[class_id] = self._density(stage, class_id).ravel().cumsum()
-        running = stage.densities[class_id]
+        if class_id not in scene.densities:
+            scene.densities[class_id] = self._density(scene, class_id).ravel().cumsum()
+        running = scene.densities[class_id]
         draws = rng.random((3, count))
         cells = np.searchsorted(running, draws[0] * running[-1], side="right")
         cells = np.minimum(cells, len(running) - 1)
-        rows = (cells // GRID[1] + draws[1]) * stage.size[0] / GRID[0]
-        columns = (cells % GRID[1] + draws[2]) * stage.size[1] / GRID[1]
+        rows = (cells // GRID[1] + draws[1]) * scene.size[0] / GRID[0]
+        columns = (cells % GRID[1] + draws[2]) * scene.size[1] / GRID[1]
         return rows.astype(np.int64), columns
 
-    def _density(self, stage: Stage, class_id: int) -> Floats:
+    def _density(self, scene: PlannedScene, class_id: int) -> Floats:
         """How likely each cell is the one below an object of the class, not normalised [GRID]."""
-        height = stage.size[0]
+        height = scene.size[0]
         location = self.priors.location(class_id)
-        if stage.mirrored:
+        if scene.mirrored:
             location = location[:, ::-1]
         # Locations go with the horizon: a camera that looks down sees all of them further up.
-        shift = round((stage.view.horizon / height - self.priors.content.horizon) * GRID[0])
+        shift = round((scene.view.horizon / height - self.priors.content.horizon) * GRID[0])
         rows = np.arange(GRID[0])
         location = location[np.clip(rows - shift, 0, GRID[0] - 1)]
-        density = location * self.priors.preference(class_id)[stage.ground]
-        density[(rows + 1) * height <= stage.view.horizon * GRID[0]] = 0
+        density = location * self.priors.preference(class_id)[scene.ground]
+        density[(rows + 1) * height <= scene.view.horizon * GRID[0]] = 0
         return density
 
-    def heights(self, stage: Stage, class_id: int, bottoms: Integers) -> tuple[Floats, Floats]:
+    def heights(
+        self, scene: PlannedScene, class_id: int, bottoms: Integers
+    ) -> tuple[Floats, Floats]:
         """Mean and standard deviation of ln height in pixels, of objects on lower edges [m]."""
         return self.priors.log_height(
-            class_id, bottoms.astype(np.float64), stage.view, height=stage.size[0]
+            class_id, bottoms.astype(np.float64), scene.view, height=scene.size[0]
         )
 
     def believable(
         self,
-        stage: Stage,
+        scene: PlannedScene,
         boxes: Integers,
         class_id: int,
         *,
@@ -104,7 +106,7 @@ class Places:
         hides no other one too much, nor is it hidden too much, and it keeps the usual distance.
 
         Args:
-            stage: The scene.
+            scene: The scene.
             boxes: Top, left, bottom, right in pixels [m, 4].
             class_id: The class of the object.
             index: The object itself, where it is one of the scene.
@@ -112,17 +114,17 @@ class Places:
                 than usual. The usual distance is not asked of such an object.
             flush: Which boxes end at void or the lower border, and so show no feet [m].
         """
-        carried = (self.priors.support(class_id)[stage.feet(boxes)] > 0).all(axis=1)
-        carried &= boxes[:, 2] > stage.view.horizon
+        carried = (self.priors.support(class_id)[scene.feet(boxes)] > 0).all(axis=1)
+        carried &= boxes[:, 2] > scene.view.horizon
         if flush is not None and flush.any():
-            carried = np.where(flush, stage.cut_below(boxes), carried)
-        ok: Flags = stage.inside(boxes) & carried
-        ok &= stage.blocked_share(boxes) <= self.limits.max_void
-        chosen = stage.present
+            carried = np.where(flush, scene.cut_below(boxes), carried)
+        ok: Flags = scene.inside(boxes) & carried
+        ok &= scene.blocked_share(boxes) <= self.limits.max_void
+        chosen = scene.present
         if index is not None:
             chosen = chosen.copy()
             chosen[index] = False
-        others, classes = stage.boxes[chosen], stage.class_ids[chosen]
+        others, classes = scene.boxes[chosen], scene.class_ids[chosen]
         shared = overlaps(boxes, others)
         nearer = others[None, :, 2] > boxes[:, None, 2]
         hidden = np.where(nearer, shared, 0).sum(axis=1) / box_areas(boxes)
@@ -134,6 +136,6 @@ class Places:
         hides = np.where(nearer, 0, shared) / box_areas(others)
         ok &= (hides <= np.minimum(self.limits.max_cover, self._max_hidden[classes])).all(axis=1)
         if occluded is None:
-            gaps = nearest_gaps(boxes, others, horizon=stage.view.horizon)
+            gaps = nearest_gaps(boxes, others, horizon=scene.view.horizon)
             ok &= ~(gaps < self.priors.min_gap(class_id))
         return ok

@@ -215,10 +215,6 @@ class Priors:
             rows[:, 2], rows[:, 2] - rows[:, 0], classes, height=record.size[0]
         )
 
-    def horizon_of(self, record: SceneRecord) -> float:
-        """The row of a scene's horizon in pixels."""
-        return self.view(record).horizon
-
     def log_height(
         self, class_id: int | Integers, rows: Floats, view: View, *, height: int
     ) -> tuple[Floats, Floats]:

@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from pipeline.donors.bank import DonorIndex
 from pipeline.placing.places import Places
+from pipeline.placing.planned_scene import PlannedScene
 from pipeline.placing.pools import DonorPools, Use
 from pipeline.placing.spacing import overlaps
-from pipeline.placing.stage import Stage
 
 SCALE_SIGMA = 0.3
 """Scatter of ln scale about 1: donors of about the right size are preferred."""
@@ -100,7 +100,7 @@ class Spotter:
 
     def draw(
         self,
-        stage: Stage,
+        scene: PlannedScene,
         class_id: int,
         rng: np.random.Generator,
         *,
@@ -110,49 +110,55 @@ class Spotter:
         """Draw spots for donors of a class, and say which pass all checks.
 
         Args:
-            stage: The scene; it is not changed.
+            scene: The scene; it is not changed.
             class_id: A thing class.
             rng: Decides all.
             count: How many to draw.
             occluded: Shares of its box, fewest and most, that nearer objects must hide.
         """
-        draws = self._draws(stage, class_id, rng, count, occluded or (0.0, HIDDEN_EDGE))
+        draws = self._draws(scene, class_id, rng, count, occluded or (0.0, HIDDEN_EDGE))
         spots = Spots.blank(count)
         behind, flush = np.zeros((2, count), np.bool_)
         if occluded is None:
             behind = draws.kinds < HIDDEN_TRIES
             flush = draws.kinds > 1 - BOTTOM_TRIES
-            behind &= self._fill(spots, "hidden", behind, stage, class_id, draws, rng)
-            flush &= self._fill(spots, "bottom", flush, stage, class_id, draws, rng)
-            _put_beside(stage, spots, behind, draws)
+            behind &= self._fill(spots, "hidden", behind, scene, class_id, draws, rng)
+            flush &= self._fill(spots, "bottom", flush, scene, class_id, draws, rng)
+            _put_beside(scene, spots, behind, draws)
         free = ~behind & ~flush
-        self._fill(spots, "whole", free, stage, class_id, draws, rng)
+        self._fill(spots, "whole", free, scene, class_id, draws, rng)
         if occluded is None:
             crossing = free & (spots.boxes[:, 1] < 0)
-            self._fill(spots, "left", crossing, stage, class_id, draws, rng)
-            crossing = free & (spots.boxes[:, 3] > stage.size[1])
-            self._fill(spots, "right", crossing, stage, class_id, draws, rng)
+            self._fill(spots, "left", crossing, scene, class_id, draws, rng)
+            crossing = free & (spots.boxes[:, 3] > scene.size[1])
+            self._fill(spots, "right", crossing, scene, class_id, draws, rng)
         else:
-            _put_beside(stage, spots, free, draws)
+            _put_beside(scene, spots, free, draws)
         found = spots.donors >= 0
         if not found.any():
             return spots
-        spots.ok[:] = found & self.serves(stage, spots.donors, spots.scales)
+        spots.ok[:] = found & self.serves(scene, spots.donors, spots.scales)
         if behind.any():
-            spots.ok[behind] &= _side_covered(stage, spots.boxes[behind], ~draws.flips[behind])
+            spots.ok[behind] &= _side_covered(scene, spots.boxes[behind], ~draws.flips[behind])
         spots.ok[:] &= self.places.believable(
-            stage, spots.boxes, class_id, occluded=occluded, flush=flush
+            scene, spots.boxes, class_id, occluded=occluded, flush=flush
         )
-        spots.alone[:] = ~(overlaps(spots.boxes, stage.others()) > 0).any(axis=1)
+        spots.alone[:] = ~(overlaps(spots.boxes, scene.others()) > 0).any(axis=1)
         return spots
 
     def stand_ins(
-        self, stage: Stage, index: int, class_id: int, rng: np.random.Generator, *, count: int
+        self,
+        scene: PlannedScene,
+        index: int,
+        class_id: int,
+        rng: np.random.Generator,
+        *,
+        count: int,
     ) -> Spots:
         """Draw whole donors of a class for the spot of an object, and say which pass all checks.
 
         Args:
-            stage: The scene; it is not changed.
+            scene: The scene; it is not changed.
             index: Position of the object.
             class_id: A thing class.
             rng: Decides all.
@@ -162,39 +168,39 @@ class Spotter:
         pool = self.pools.get(class_id, "whole")
         if pool is None:
             return spots
-        _, left, bottom, right = stage.boxes[index]
-        wanted, target = self._wanted(stage, class_id, np.full(count, bottom), rng)
+        _, left, bottom, right = scene.boxes[index]
+        wanted, target = self._wanted(scene, class_id, np.full(count, bottom), rng)
         spots.flips[:] = rng.random(count) < self.places.limits.flip
         spots.donors[:] = pool.donors[pool.near(target, rng)]
         spots.scales[:], tall, wide = self._sizes(spots.donors, wanted)
         # As `cutout.stand_in` lays it.
         lefts = (left + right - wide) // 2
         spots.boxes[:] = np.stack([bottom - tall, lefts, bottom + 0 * wide, lefts + wide], axis=1)
-        spots.ok[:] = self.serves(stage, spots.donors, spots.scales)
-        spots.ok[:] &= self.places.believable(stage, spots.boxes, class_id, index=index)
+        spots.ok[:] = self.serves(scene, spots.donors, spots.scales)
+        spots.ok[:] &= self.places.believable(scene, spots.boxes, class_id, index=index)
         return spots
 
-    def serves(self, stage: Stage, donors: Integers, scales: Floats) -> Flags:
+    def serves(self, scene: PlannedScene, donors: Integers, scales: Floats) -> Flags:
         """Which donors are of another scene, and of a good size when scaled [m]."""
         limits = self.places.limits
         ok: Flags = (scales >= limits.scale[0]) & (scales <= limits.scale[1])
         areas = self.donors.areas[donors] * scales**2
-        ok &= areas >= limits.min_area * stage.size[0] * stage.size[1]
-        own = self._positions.get(stage.record.name)
+        ok &= areas >= limits.min_area * scene.size[0] * scene.size[1]
+        own = self._positions.get(scene.record.name)
         if own is not None and len(self._positions) > 1:
             ok &= self.donors.scenes[donors] != own
         return ok
 
     def _draws(
         self,
-        stage: Stage,
+        scene: PlannedScene,
         class_id: int,
         rng: np.random.Generator,
         count: int,
         shares: tuple[float, float],
     ) -> _Draws:
-        bottoms, centres = self.places.draw(stage, class_id, rng, count)
-        wanted, target = self._wanted(stage, class_id, bottoms, rng)
+        bottoms, centres = self.places.draw(scene, class_id, rng, count)
+        wanted, target = self._wanted(scene, class_id, bottoms, rng)
         return _Draws(
             bottoms=bottoms,
             centres=centres,
@@ -207,10 +213,10 @@ class Spotter:
         )
 
     def _wanted(
-        self, stage: Stage, class_id: int, bottoms: Integers, rng: np.random.Generator
+        self, scene: PlannedScene, class_id: int, bottoms: Integers, rng: np.random.Generator
     ) -> tuple[Floats, Floats]:
         """Ln height wanted on each lower edge, and that of the donor to look for [m]."""
-        mean, sigma = self.places.heights(stage, class_id, bottoms)
+        mean, sigma = self.places.heights(scene, class_id, bottoms)
         draws = np.clip(rng.standard_normal((2, len(bottoms))), -2, 2)
         wanted = mean + HEIGHT_SCATTER * sigma * draws[0]
         return wanted, wanted + SCALE_SIGMA * draws[1]
@@ -225,7 +231,7 @@ class Spotter:
         spots: Spots,
         use: Use,
         chosen: Flags,
-        stage: Stage,
+        scene: PlannedScene,
         class_id: int,
         draws: _Draws,
         rng: np.random.Generator,
@@ -242,7 +248,7 @@ class Spotter:
         if use == "bottom":
             boxes = self.donors.boxes[donors].astype(np.int64)
             turned = boxes.copy()
-            turned[:, 1], turned[:, 3] = stage.size[1] - boxes[:, 3], stage.size[1] - boxes[:, 1]
+            turned[:, 1], turned[:, 3] = scene.size[1] - boxes[:, 3], scene.size[1] - boxes[:, 1]
             spots.boxes[at] = np.where(flips[:, None], turned, boxes)
             return True
         spots.scales[at], tall, wide = self._sizes(donors, draws.wanted[at])
@@ -250,7 +256,7 @@ class Spotter:
         if use == "left":
             lefts = 0 * wide
         elif use == "right":
-            lefts = stage.size[1] - wide
+            lefts = scene.size[1] - wide
         bottoms = draws.bottoms[at]
         spots.boxes[at] = np.stack([bottoms - tall, lefts, bottoms, lefts + wide], axis=1)
         return True
@@ -262,13 +268,13 @@ def scaled(lengths: Integers, scales: Floats) -> Integers:
     return rounded
 
 
-def _put_beside(stage: Stage, spots: Spots, chosen: Flags, draws: _Draws) -> None:
+def _put_beside(scene: PlannedScene, spots: Spots, chosen: Flags, draws: _Draws) -> None:
     """Shift some of the spots sideways, behind a side of a nearer object.
 
     Their right side is hidden, or their left where `flips` says so, so that the wanted share of
     the box is. Where nothing is nearer, the spot stays.
     """
-    others = stage.others()
+    others = scene.others()
     nearer = others[None, :, 2] > spots.boxes[:, None, 2]
     count = nearer.sum(axis=1)
     at = np.flatnonzero(chosen & (count > 0))
@@ -285,9 +291,9 @@ def _put_beside(stage: Stage, spots: Spots, chosen: Flags, draws: _Draws) -> Non
     spots.boxes[at, 3] = spots.boxes[at, 1] + wide
 
 
-def _side_covered(stage: Stage, boxes: Integers, right: Flags) -> Flags:
+def _side_covered(scene: PlannedScene, boxes: Integers, right: Flags) -> Flags:
     """Whether a nearer object spans most of each box's right side, or else its left [m]."""
-    others = stage.others()
+    others = scene.others()
     edge = np.where(right, boxes[:, 3] - 1, boxes[:, 1])[:, None]
     low = np.maximum(boxes[:, None, 0], others[None, :, 0])
     spans = np.minimum(boxes[:, None, 2], others[None, :, 2]) - low

@@ -85,7 +85,7 @@ class ObjectEdits:
     ) -> None:
         self.rules, self.record, self.rng, self.demands = rules, record, rng, demands
         self.window, self.budget = window, budget
-        self.stage = rules.placer.stage(record, mirrored=mirrored)
+        self.scene = rules.placer.planned(record, mirrored=mirrored)
         self.operations: list[Operation] = []
         self.failures: list[Failure] = []
         constraints = rules.policy.constraints
@@ -99,7 +99,7 @@ class ObjectEdits:
             & (share >= constraints.min_edit_area)
             & (share <= constraints.max_drop_area)
         )
-        self.whole = self.stage.whole
+        self.whole = self.scene.whole
         self.areas = record.areas.astype(np.float64)
         self.fresh = np.zeros(len(record.ids), np.bool_)
         """Which objects an edit put where they are."""
@@ -120,10 +120,10 @@ class ObjectEdits:
         return self._tally
 
     def _add_up(self) -> Tally:
-        stage, constraints = self.stage, self.rules.policy.constraints
+        scene, constraints = self.scene, self.rules.policy.constraints
         height, width = self.record.size
-        boxes, classes = stage.boxes.astype(np.float64), stage.class_ids
-        present = stage.present.copy()
+        boxes, classes = scene.boxes.astype(np.float64), scene.class_ids
+        present = scene.present.copy()
         areas, visible = self.areas.copy(), np.ones(len(boxes))
         if self.fresh.any():
             visible = 1 - _hidden(boxes, areas, present, self.fresh)
@@ -162,7 +162,7 @@ class ObjectEdits:
 
     def _reduce(self, class_id: int, most: int) -> None:
         while self._count(class_id) > most:
-            own = self.stage.present[: len(self.record.ids)] & (self.record.classes == class_id)
+            own = self.scene.present[: len(self.record.ids)] & (self.record.classes == class_id)
             able = np.flatnonzero(own & self.removable)
             if not len(able):
                 return self._fail(class_id, TOO_MANY)
@@ -220,7 +220,7 @@ class ObjectEdits:
                 self._paste(int(place))
             return
         count = len(self.record.ids)
-        able = self.editable & self.stage.present[:count]
+        able = self.editable & self.scene.present[:count]
         able &= self.rules.allowed[kind][self.record.classes]
         if kind in ("move", "rescale", "flip", "duplicate"):
             able &= self.whole
@@ -237,12 +237,12 @@ class ObjectEdits:
         """Which objects may be edited without breaking a bound or a count [n]."""
         classes = self.record.classes
         able = np.ones(len(classes), np.bool_)
-        turns = self.rules.turns.get(kind)
-        if turns is not None:
-            able &= np.isin(classes, list(turns))
+        changes = self.rules.class_changes.get(kind)
+        if changes is not None:
+            able &= np.isin(classes, list(changes))
         guarded = self.rules.counted | self.demands.bounds.keys()
         for class_id in guarded & set(classes.tolist()):
-            if kind in ("drop", "change_class") or (kind == "replace" and turns is not None):
+            if kind in ("drop", "change_class") or (kind == "replace" and changes is not None):
                 if not self._may_lose(class_id):
                     able &= classes != class_id
             elif kind == "duplicate" and not self._may_gain(class_id):
@@ -268,20 +268,20 @@ class ObjectEdits:
     def _guard(self, index: int) -> None:
         """Keep what stands before an object that an edit put somewhere: it may be asked to."""
         count = len(self.record.ids)
-        _, left, bottom, right = self.stage.boxes[index]
-        others = self.stage.boxes[:count]
+        _, left, bottom, right = self.scene.boxes[index]
+        others = self.scene.boxes[:count]
         before = (others[:, 2] >= bottom) & (others[:, 0] < bottom)
         before &= (others[:, 1] < right) & (others[:, 3] > left)
         self.editable[before] = self.removable[before] = False
 
     def _drop(self, index: int) -> bool:
-        self.stage.remove(index)
+        self.scene.remove(index)
         self.editable[index] = self.removable[index] = False
         self._made(Drop(instance=int(self.record.ids[index])))
         return True
 
     def _paste(self, class_id: int, *, occluded: tuple[float, float] | None = None) -> bool:
-        paste = self.rules.placer.paste(self.stage, class_id, self.rng, occluded=occluded)
+        paste = self.rules.placer.paste(self.scene, class_id, self.rng, occluded=occluded)
         if paste is None:
             return False
         self._made(paste)
@@ -290,13 +290,13 @@ class ObjectEdits:
         return True
 
     def _entered(self, area: float) -> None:
-        """Note the object that an edit put at the end of the stage."""
+        """Note the object that an edit entered into the planned scene last."""
         self.areas = np.append(self.areas, area)
         self.fresh = np.append(self.fresh, True)
         self._guard(len(self.areas) - 1)
 
     def _move(self, index: int) -> bool:
-        move = self.rules.placer.move(self.stage, index, self.rng)
+        move = self.rules.placer.move(self.scene, index, self.rng)
         if move is None:
             return False
         self._made(move)
@@ -305,7 +305,7 @@ class ObjectEdits:
         return True
 
     def _rescale(self, index: int) -> bool:
-        rescale = self.rules.placer.rescale(self.stage, index, self.rng)
+        rescale = self.rules.placer.rescale(self.scene, index, self.rng)
         if rescale is None:
             return False
         self._made(rescale)
@@ -319,7 +319,7 @@ class ObjectEdits:
         return True
 
     def _duplicate(self, index: int) -> bool:
-        copy = self.rules.placer.duplicate(self.stage, index, self.rng)
+        copy = self.rules.placer.duplicate(self.scene, index, self.rng)
         if copy is None:
             return False
         self._made(copy)
@@ -327,10 +327,10 @@ class ObjectEdits:
         return True
 
     def _replace(self, index: int) -> bool:
-        class_id = self._turn("replace", index)
+        class_id = self._new_class("replace", index)
         if class_id is None:
             return False
-        new = self.rules.placer.replace(self.stage, index, class_id, self.rng)
+        new = self.rules.placer.replace(self.scene, index, class_id, self.rng)
         if new is None:
             return False
         self._made(new)
@@ -338,19 +338,19 @@ class ObjectEdits:
         return True
 
     def _change_class(self, index: int) -> bool:
-        class_id = self._turn("change_class", index)
+        class_id = self._new_class("change_class", index)
         if class_id is None:
             return False
-        self.stage.class_ids[index] = class_id
+        self.scene.class_ids[index] = class_id
         name = self.rules.taxonomy.classes[class_id].name
         self._made(ChangeClass(instance=int(self.record.ids[index]), to=name))
         return True
 
-    def _turn(self, kind: str, index: int) -> int | None:
+    def _new_class(self, kind: str, index: int) -> int | None:
         """The class an object turns into."""
         own = int(self.record.classes[index])
-        turns = self.rules.turns.get(kind)
-        others = [own] if turns is None else turns[own]
+        changes = self.rules.class_changes.get(kind)
+        others = [own] if changes is None else changes[own]
         able = [other for other in others if other == own or self._may_gain(other)]
         return able[int(self.rng.random() * len(able))] if able else None
 

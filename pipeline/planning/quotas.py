@@ -34,7 +34,7 @@ def listed(names: Names) -> tuple[str, ...]:
 
 
 class Quota(Settings):
-    """One wish: a class with how many, how often or how hidden; or shares of the pixels.
+    """What a run should hold: a class with how many, how often or how hidden; or pixel shares.
 
     A list of classes names alternatives: the first that the taxonomy has counts. A quota of
     alternatives none of which the taxonomy has does not apply, and is reported as such.

@@ -37,7 +37,7 @@ class Rules:
     """Pixels of each donor, by scene and instance id."""
     allowed: Mapping[str, Flags]
     """By kind of edit, the classes it is made on [num_classes]."""
-    turns: Mapping[str, Mapping[int, list[int]]]
+    class_changes: Mapping[str, Mapping[int, list[int]]]
     """For `replace` and `change_class`, the classes that the objects of a class may turn into;
     without `replace`, those keep their class."""
 
@@ -47,6 +47,7 @@ class Rules:
         policy: Policy,
         *,
         donors: DonorIndex,
+        eligible: Flags,
         placer: Placer,
         taxonomy: Taxonomy,
     ) -> Self:
@@ -57,8 +58,9 @@ class Rules:
 
         Args:
             policy: What to edit.
-            donors: The objects that may be pasted: those that `placer` chooses from.
-            placer: Finds believable places.
+            donors: The objects that may be pasted.
+            eligible: Which of them the policy lets in, bool [n].
+            placer: Finds believable places, and chooses from those donors.
             taxonomy: The taxonomy of the scenes.
         """
         protected = np.isin(taxonomy.class_names, policy.constraints.protected)
@@ -69,7 +71,6 @@ class Rules:
             return flags if edit.classes is None else flags & np.isin(names, edit.classes)
 
         kinds = {kind: getattr(policy.operations, kind) for kind in policy.operations.weights}
-        eligible = eligible_donors(policy, donors, taxonomy=taxonomy)
         per_class, whole = (
             np.bincount(donors.classes[chosen], minlength=taxonomy.num_classes)
             for chosen in (eligible, eligible & donors.whole)
@@ -96,7 +97,7 @@ class Rules:
             allowed={
                 kind: named(edit) for kind, edit in kinds.items() if isinstance(edit, ObjectEdit)
             },
-            turns=_turns(policy, taxonomy),
+            class_changes=_class_changes(policy, taxonomy),
         )
 
 
@@ -116,7 +117,7 @@ def eligible_donors(policy: Policy, donors: DonorIndex, *, taxonomy: Taxonomy) -
     return eligible
 
 
-def _turns(policy: Policy, taxonomy: Taxonomy) -> dict[str, dict[int, list[int]]]:
+def _class_changes(policy: Policy, taxonomy: Taxonomy) -> dict[str, dict[int, list[int]]]:
     """For `replace` and `change_class`: what the objects of each class may turn into, by ids.
 
     A `replace` without such a table is left out: it keeps the class.
@@ -129,12 +130,12 @@ def _turns(policy: Policy, taxonomy: Taxonomy) -> dict[str, dict[int, list[int]]
         "replace": operations.replace.by if operations.replace else None,
         "change_class": operations.change_class.to if operations.change_class else None,
     }
-    turns: dict[str, dict[int, list[int]]] = {}
+    changes: dict[str, dict[int, list[int]]] = {}
     for kind, table in tables.items():
         if table is not None:
-            turns[kind] = {
+            changes[kind] = {
                 ids[name]: known
                 for name, others in table.items()
                 if name in ids and (known := [ids[other] for other in others if other in ids])
             }
-    return turns
+    return changes

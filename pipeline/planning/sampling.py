@@ -54,7 +54,8 @@ def make_sampler(
     )
     eligible = eligible_donors(policy, donors, taxonomy=taxonomy)
     placer = Placer(priors, donors, taxonomy, limits=limits, eligible=eligible)
-    return Sampler(Rules.of(policy, donors=donors, placer=placer, taxonomy=taxonomy), records)
+    rules = Rules.of(policy, donors=donors, eligible=eligible, placer=placer, taxonomy=taxonomy)
+    return Sampler(rules, records)
 
 
 class Sampler:

@@ -1,4 +1,4 @@
-"""The stage: what is assumed about a scene while edits of it are planned, without its pixels."""
+"""A planned scene: what is assumed about a scene while edits of it are planned, without pixels."""
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ Integers = npt.NDArray[np.integer]
 Flags = npt.NDArray[np.bool_]
 
 
-class Stage:
+class PlannedScene:
     """The objects of one scene as they will stand after the edits planned so far.
 
     Objects are addressed by their position in the columns: first those of the record, then those
