@@ -1,6 +1,9 @@
-"""Random small scenes and programs for property tests of recomposition."""
+"""Random small scenes and programs, for tests of recomposition, and what applies them."""
+
+from collections.abc import Sequence
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from pipeline.editing.program import (
@@ -15,21 +18,29 @@ from pipeline.editing.program import (
     Move,
     Operation,
     Paste,
+    Program,
     RelabelRegion,
     Replace,
     Rescale,
     Skyline,
 )
-from pipeline.scene import Scene
+from pipeline.editing.recompose import Recomposed, donors_from, recompose
+from pipeline.scene import InstanceMap, Scene
+from pipeline.taxonomy import Taxonomy
 
+CITY = Taxonomy.load("cityscapes")
 SURFACES = (7, 8, 9, 11, 17, 21, 23)
 FROZEN = (0, 1, 4)
 THINGS = (24, 26, 33)
+slowly = settings(deadline=None, max_examples=60)
 
 
 @st.composite
-def scenes(draw: st.DrawFn, *, name: str = "a", stuff: bool = True) -> Scene:
-    """A grid of stuff and void under rectangles of things; Cityscapes ids, 6 to 24 pixels."""
+def scenes(draw: st.DrawFn, *, name: str = "a", stuff: bool = True, fewest: int = 0) -> Scene:
+    """A grid of stuff and void under rectangles of things; Cityscapes ids, 6 to 24 pixels.
+
+    Fewer things than `fewest` can be seen where void or others hide them.
+    """
     height, width = draw(st.integers(6, 24)), draw(st.integers(6, 24))
     backgrounds = st.sampled_from(SURFACES + FROZEN if stuff else FROZEN + THINGS)
     cells = np.array(draw(st.lists(backgrounds, min_size=12, max_size=12)), np.uint8)
@@ -43,7 +54,9 @@ def scenes(draw: st.DrawFn, *, name: str = "a", stuff: bool = True) -> Scene:
         st.integers(1, 10),
         st.integers(1, 10),
     )
-    for class_id, k, top, left, tall, wide in draw(st.lists(rectangle, max_size=5)):
+    for class_id, k, top, left, tall, wide in draw(
+        st.lists(rectangle, min_size=fewest, max_size=5)
+    ):
         box = (slice(top, top + tall), slice(left, left + wide))
         free = ~np.isin(label[box], FROZEN)
         label[box][free] = class_id
@@ -116,3 +129,46 @@ def operations(*, donor: str = "b") -> st.SearchStrategy[Operation]:
         stuff_operations(),
         scene_operations(),
     )
+
+
+def run(
+    scene: Scene,
+    *edits: Operation,
+    donors: Sequence[Scene] = (),
+    min_visible_area: int = 0,
+    min_visible_fraction: float = 0,
+    protected: tuple[str, ...] = (),
+) -> Recomposed:
+    program = Program(
+        scene=scene.name,
+        operations=edits,
+        min_visible_area=min_visible_area,
+        min_visible_fraction=min_visible_fraction,
+        protected=protected,
+    )
+    return recompose(program, scene, donors_from({d.name: d for d in donors}), taxonomy=CITY)
+
+
+def pixels(instance_map: InstanceMap) -> dict[int, tuple[int, tuple[int, int, int, int]]]:
+    """Area and box of every object, counted pixel by pixel."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    for (row, column), value in np.ndenumerate(instance_map):
+        if value >= 1000:
+            found.setdefault(int(value), []).append((row, column))
+    return {
+        key: (
+            len(points),
+            (
+                min(r for r, _ in points),
+                min(c for _, c in points),
+                max(r for r, _ in points) + 1,
+                max(c for _, c in points) + 1,
+            ),
+        )
+        for key, points in found.items()
+    }
+
+
+def same_maps(one: Scene, other: Scene) -> None:
+    np.testing.assert_array_equal(one.label, other.label)
+    np.testing.assert_array_equal(one.instance, other.instance)

@@ -1,9 +1,21 @@
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hdmodel.errors import ConfigError
-from pipeline.editing.program import Drop, MirrorScene, Move, Operation, Paste, Program
+from pipeline.editing.program import (
+    Drop,
+    GrowRegion,
+    MirrorScene,
+    Move,
+    Operation,
+    Paste,
+    Program,
+    RelabelRegion,
+    Skyline,
+)
 from tests.edited_scenes import operations
 
 
@@ -75,3 +87,14 @@ def test_donors_are_named_once_and_sorted() -> None:
 def test_malformed_operations_are_refused(edit: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Program.parse({"scene": "a", "operations": [edit]}, origin="program")
+
+
+@pytest.mark.parametrize("make", [RelabelRegion, GrowRegion, Skyline])
+def test_two_classes_must_differ(make: Callable[..., Operation]) -> None:
+    names = {
+        RelabelRegion: {"of": "road", "to": "road"},
+        GrowRegion: {"of": "road", "into": "road", "pixels": 1},
+        Skyline: {"upper": "road", "lower": "road", "rows": (1,)},
+    }[make]
+    with pytest.raises(ValueError, match="expected two classes, got 'road' twice"):
+        make(**names)

@@ -1,6 +1,11 @@
-"""Proposed edits of sample-world scenes keep what they promise, recomputed from their boxes."""
+"""Proposed edits of scenes keep what they promise, recomputed from their boxes.
 
-from collections.abc import Callable, Iterator
+What is expected comes from boxes and maps, counted by hand, from the taxonomy's file, and from what
+the scenes were drawn with: the camera of the sample world, the sizes of `plane`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
 
 import numpy as np
 import numpy.typing as npt
@@ -14,32 +19,99 @@ from pipeline.indexing.record import BOTTOM, GRID, LEFT, RIGHT, TOP, SceneRecord
 from pipeline.placing.placement import Limits, Placer, PlannedScene
 from pipeline.placing.priors import Priors
 from pipeline.sample_world import draw_scene
+from pipeline.sample_world.camera import place_camera
 from pipeline.scene import Scene
 from pipeline.taxonomy import Taxonomy
+from tests.scenes import CAR, PERSON, ROAD, SKY
 
 CITY = Taxonomy.load("cityscapes")
-PERSON, CAR, BUS, TRAIN = 24, 26, 28, 31
+BUS, TRAIN = 28, 31
 SIZE = (128, 256)
 LIMITS = Limits(max_cover=0.5, min_area=0.0003)
-PLAIN = yaml.safe_load((configs.folder("taxonomies") / "cityscapes.yaml").read_text())
-GROUNDS = {
-    CITY.class_names.index(thing): {CITY.class_names.index(ground) for ground in grounds}
-    for thing, grounds in PLAIN["support"].items()
-}
-"""By class: those that it may stand on, as the taxonomy's file says."""
 Box = npt.NDArray[np.integer]
-Floats = npt.NDArray[np.float64]
+WORLD_SEED, SCENES = 3, 24
+PLANE_HORIZON = 50
+PLANE_SIZES = {PERSON: 1.0, CAR: 0.8, BUS: 1.6}
+"""Object height over the distance of its contact row from the horizon."""
+PLANE_SIGMA = 0.12
+"""Scatter of ln height."""
 
 
 @pytest.fixture(scope="module")
 def records() -> list[SceneRecord]:
-    drawn = (draw_scene(3, index, height=SIZE[0], width=SIZE[1]) for index in range(24))
+    drawn = (draw_scene(WORLD_SEED, i, height=SIZE[0], width=SIZE[1]) for i in range(SCENES))
     return [index_scene(Scene(d.name, d.label, d.instance), CITY) for d in drawn]
 
 
 @pytest.fixture(scope="module")
 def placer(records: list[SceneRecord]) -> Placer:
     return Placer(Priors.fit(records, CITY), DonorIndex.of(records), CITY, limits=LIMITS)
+
+
+def plane(seed: int) -> SceneRecord:
+    """Rectangles on a road below a known horizon, as tall as their class is at their row."""
+    rng = np.random.default_rng(seed)
+    label = np.full(SIZE, SKY, np.uint8)
+    label[PLANE_HORIZON:] = ROAD
+    instance = label.astype(np.int32)
+    for number, bottom in enumerate(np.sort(rng.integers(PLANE_HORIZON + 15, SIZE[0], 6))):
+        class_id = int(rng.choice(list(PLANE_SIZES)))
+        size = PLANE_SIZES[class_id] * np.exp(PLANE_SIGMA * rng.standard_normal())
+        tall = round(float(size * (bottom - PLANE_HORIZON)))
+        left = int(rng.integers(0, SIZE[1] - tall))
+        box = (slice(max(bottom - tall, 0), bottom), slice(left, left + tall))
+        label[box], instance[box] = class_id, 1000 * class_id + number
+    return index_scene(Scene(f"plane {seed}", label, instance), CITY)
+
+
+@pytest.fixture(scope="module")
+def planes() -> list[SceneRecord]:
+    return [plane(seed) for seed in range(60)]
+
+
+@pytest.fixture(scope="module")
+def plane_placer(planes: list[SceneRecord]) -> Placer:
+    """A placer that knows how the planes were drawn; what a fit finds is tested elsewhere."""
+    fitted = Priors.fit(planes, CITY).content
+    names = {CITY.class_names[class_id]: size for class_id, size in PLANE_SIZES.items()}
+    told = fitted.model_copy(
+        update={
+            "horizon": PLANE_HORIZON / SIZE[0],
+            "spread": 1e-4,
+            "classes": tuple(
+                entry.model_copy(update={"size": names[entry.name], "sigma": PLANE_SIGMA})
+                if entry.name in names
+                else entry
+                for entry in fitted.classes
+            ),
+        }
+    )
+    return Placer(Priors(told, CITY), DonorIndex.of(planes), CITY, limits=LIMITS)
+
+
+def true_horizon(index: int) -> float:
+    """The row of the horizon of the camera that drew a scene of the sample world."""
+    rng = np.random.Generator(np.random.Philox(key=[WORLD_SEED, index]))
+    dice = Random(int.from_bytes(rng.bytes(16), "little"))
+    return place_camera(dice, height=SIZE[0], width=SIZE[1]).horizon
+
+
+def supports(class_id: int) -> set[int]:
+    """The classes that a class may stand on, as the taxonomy's file says."""
+    plain = yaml.safe_load(configs.find("taxonomies", "cityscapes").read_text())
+    ids = {entry["name"]: entry["id"] for entry in plain["classes"]}
+    names = {number: name for name, number in ids.items()}
+    return {ids[name] for name in plain["support"][names[class_id]]}
+
+
+def usually_hidden(records: Sequence[SceneRecord], class_id: int) -> float:
+    """The share of its box that 95 % of the objects of a class have hidden at most."""
+    shares: dict[int, list[float]] = {}
+    for record in records:
+        for own, box in zip(record.classes.tolist(), record.boxes, strict=True):
+            shares.setdefault(own, []).append(min(hidden_share(box, record.boxes), 1))
+    assert len(shares[class_id]) >= 20  # with fewer, objects of other classes would count
+    return round(float(np.quantile(shares[class_id], 0.95)), 4)
 
 
 def pasted(
@@ -75,40 +147,19 @@ def hidden_share(box: Box, others: Box) -> float:
 
 
 def ground_at(record: SceneRecord, row: int, column: float) -> int:
-    """The stuff of a coarse cell; of a thing's, the nearest of its row, the left one of two.
+    """The stuff at a point, as the coarse map shows it left or right of things.
 
-    Rows without stuff show what the next row below with some does, else the next above.
+    The nearest cell in the row that is not a thing's, the left one of two; of a row of things
+    alone, what the next row with stuff below it shows, else the next above.
     """
     row, column = min(row, SIZE[0] - 1), min(int(column), SIZE[1] - 1)
-    row, column = row * GRID[0] // SIZE[0], column * GRID[1] // SIZE[1]
-    for near in (*range(row, GRID[0]), *range(row - 1, -1, -1)):
-        stuff = [c for c in range(GRID[1]) if not CITY.is_thing[record.grid[near, c]]]
+    cell, across = row * GRID[0] // SIZE[0], column * GRID[1] // SIZE[1]
+    for near in (*range(cell, GRID[0]), *range(cell - 1, -1, -1)):
+        classes = record.grid[near].tolist()
+        stuff = [c for c in range(GRID[1]) if classes[c] < PERSON]
         if stuff:
-            nearest = min(stuff, key=lambda c: (abs(c - column), c))
-            return int(record.grid[near, nearest])
-    return int(record.grid[row, column])
-
-
-def usually_hidden(records: list[SceneRecord], class_id: int) -> float:
-    """The share of their boxes that nearer ones hide at most of 95 % of a class's objects."""
-    shares = [
-        hidden_share(box, record.boxes)
-        for record in records
-        for box in record.boxes[record.classes == class_id]
-    ]
-    return round(float(np.quantile(shares, 0.95)), 4)  # as the priors keep it
-
-
-def heights_off(priors: Priors, scene: PlannedScene, class_id: int, boxes: Box) -> Floats:
-    """How far ln heights are from size x (lower edge - horizon), in standard deviations.
-
-    What adds to the scatter of a size is the doubt of the horizon, over the distance from it.
-    """
-    (entry,) = (e for e in priors.content.classes if e.name == CITY.class_names[class_id])
-    above = np.maximum(boxes[:, 2] - scene.view.horizon, 0.004 * SIZE[0])
-    scatter = np.sqrt(entry.sigma**2 + (scene.view.spread / above) ** 2)
-    off: Floats = np.log((boxes[:, 2] - boxes[:, 0]) / (entry.size * above)) / scatter
-    return off
+            return int(classes[min(stuff, key=lambda c: (abs(c - across), c))])
+    raise AssertionError("nothing but things")
 
 
 def mirror_bits(sides: int) -> int:
@@ -118,8 +169,9 @@ def mirror_bits(sides: int) -> int:
 
 @pytest.mark.parametrize("class_id", [PERSON, CAR, BUS])
 def test_pastes_could_be_true(placer: Placer, records: list[SceneRecord], class_id: int) -> None:
+    support = supports(class_id)
     most = min(LIMITS.max_cover, usually_hidden(records, class_id))
-    kinds, off, count = set(), [], 0
+    kinds, count = set(), 0
     for scene, operation, box, others in pasted(placer, records, class_id):
         count += 1
         row = donor_row(placer, operation)
@@ -150,27 +202,42 @@ def test_pastes_could_be_true(placer: Placer, records: list[SceneRecord], class_
         if cut & BOTTOM:
             continue
         for foot in (0.15, 0.5, 0.85):
-            assert (
-                ground_at(scene.record, bottom, left + foot * (right - left)) in GROUNDS[class_id]
-            )
+            assert ground_at(scene.record, bottom, left + foot * (right - left)) in support
         assert hidden_share(box, others) <= most + 1e-9
-        off += heights_off(placer.priors, scene, class_id, box[None]).tolist()
     assert count > 15
     assert (0, 0) in kinds
+
+
+def deviation(class_id: int, bottoms: Box, tall: Box) -> npt.NDArray[np.float64]:
+    """By how many standard deviations ln heights differ from those `plane` was drawn with."""
+    expected = PLANE_SIZES[class_id] * (bottoms - PLANE_HORIZON)
+    off: npt.NDArray[np.float64] = np.log(tall / expected) / PLANE_SIGMA
+    return off
+
+
+@pytest.mark.parametrize("class_id", [PERSON, CAR, BUS])
+def test_pasted_objects_are_as_tall_as_those_of_the_scenes(
+    plane_placer: Placer, planes: list[SceneRecord], class_id: int
+) -> None:
+    boxes = np.array([box for _, _, box, _ in pasted(plane_placer, planes, class_id)])
+    assert len(boxes) > 15
+    off = deviation(class_id, boxes[:, 2], boxes[:, 2] - boxes[:, 0])
     # Smaller objects pass the checks more often, and rounding to pixels adds to the scatter.
     assert 0.3 < np.std(off) < 1.3
     assert abs(np.mean(off)) < 0.8
 
 
+@pytest.mark.parametrize("class_id", [PERSON, CAR, BUS])
 def test_drawn_heights_are_those_of_the_perspective(
-    placer: Placer, records: list[SceneRecord]
+    plane_placer: Placer, planes: list[SceneRecord], class_id: int
 ) -> None:
     off: list[float] = []
-    for record in records:
-        scene = placer.planned(record)
-        spots = placer.spotter.draw(scene, CAR, np.random.default_rng(0), count=200)
-        clear = spots.boxes[:, 2] - spots.boxes[:, 0] > 12  # rounding matters less
-        off += heights_off(placer.priors, scene, CAR, spots.boxes[clear]).tolist()
+    for record in planes:
+        scene = plane_placer.planned(record)
+        spots = plane_placer.spotter.draw(scene, class_id, np.random.default_rng(0), count=200)
+        bottoms, tall = spots.boxes[:, 2], spots.boxes[:, 2] - spots.boxes[:, 0]
+        clear = tall > 12  # rounding matters less
+        off += deviation(class_id, bottoms[clear], tall[clear]).tolist()
     assert abs(np.mean(off)) < 0.15
     assert 0.5 < np.std(off) < 0.9
 
@@ -257,7 +324,8 @@ def check_stands(scene: PlannedScene, box: Box, class_id: int, most: float) -> N
     assert 0 <= top < bottom <= SIZE[0]
     assert 0 <= left < right <= SIZE[1]
     for foot in (0.15, 0.5, 0.85):
-        assert ground_at(scene.record, bottom, left + foot * (right - left)) in GROUNDS[class_id]
+        under = ground_at(scene.record, bottom, left + foot * (right - left))
+        assert under in supports(class_id)
     assert most <= LIMITS.max_cover
 
 
@@ -280,9 +348,22 @@ def test_moves_are_small_and_stand(placer: Placer, records: list[SceneRecord]) -
 def test_rescaled_objects_follow_the_horizon(placer: Placer, records: list[SceneRecord]) -> None:
     found = list(edited(placer, records, placer.rescale))
     assert len(found) > 10
+    horizons: dict[str, float] = {}
+    for number, record in enumerate(records):
+        # Heights grow with the distance from the horizon: the row about which all edits of a scene
+        # scale distances, by least squares.
+        edits = [(s, i, b, o) for s, i, b, o in found if s.record is record]
+        if edits:
+            scales = np.array([o.scale for *_, o in edits if isinstance(o, Rescale)])
+            old = np.array([before[index, 2] for _, index, before, _ in edits])
+            new = np.array([scene.boxes[index, 2] for scene, index, _, _ in edits])
+            fixed = ((new - scales * old) * (1 - scales)).sum() / ((1 - scales) ** 2).sum()
+            assert abs(fixed - true_horizon(number)) < 0.06 * SIZE[0]
+            horizons[record.name] = float(fixed)
+    assert len(found) > 2 * len(horizons)
     for scene, index, before, operation in found:
         assert isinstance(operation, Rescale)
-        box, horizon = scene.boxes[index], placer.priors.view(scene.record).horizon
+        box, horizon = scene.boxes[index], horizons[scene.record.name]
         assert operation.row == box[2] - 1
         assert operation.column == box[1]
         ratio = (box[2] - horizon) / (before[index, 2] - horizon)

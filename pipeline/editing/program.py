@@ -226,6 +226,13 @@ class Program(Settings):
     stable: an object keeps its id through mirrors, moves and the edits of others, and the id of an
     object that is gone is not given to another one. At the end, those of each class are numbered
     through from 0.
+
+    Example:
+        >>> program = Program(scene="street", operations=(Drop(instance=26000), MirrorScene()))
+        >>> program.to_plain()["operations"]
+        [{'op': 'drop', 'instance': 26000}, {'op': 'mirror_scene'}]
+        >>> Program.model_validate_json(program.model_dump_json()) == program
+        True
     """
 
     version: Literal[1] = 1

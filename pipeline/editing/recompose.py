@@ -92,6 +92,29 @@ def recompose(program: Program, source: Scene, donors: Donors, *, taxonomy: Taxo
 
     Raises:
         DatasetError: The source or a donor is not what the program names.
+
+    Example:
+        A car (class 26) on a road (class 7) moves two columns to the right.
+
+        >>> from pipeline.editing.program import Move
+        >>> instance = np.full((3, 6), 7, np.int32)
+        >>> instance[1, 1:3] = 26000
+        >>> label = np.where(instance == 26000, 26, 7).astype(np.uint8)
+        >>> program = Program(
+        ...     scene="street", operations=(Move(instance=26000, rows=0, columns=2),)
+        ... )
+        >>> made = recompose(
+        ...     program,
+        ...     Scene("street", label, instance),
+        ...     donors_from({}),
+        ...     taxonomy=Taxonomy.load("cityscapes"),
+        ... )
+        >>> made.scene.label
+        array([[ 7,  7,  7,  7,  7,  7],
+               [ 7,  7,  7, 26, 26,  7],
+               [ 7,  7,  7,  7,  7,  7]], dtype=uint8)
+        >>> [(item.id, item.box, item.origin) for item in made.instances]
+        [(26000, (1, 3, 2, 5), 'edited')]
     """
     if program.scene != source.name:
         raise DatasetError(f"the program edits scene {program.scene!r}, got {source.name!r}")
@@ -127,6 +150,15 @@ def edit(
 
     Raises:
         OperationSkipped: It cannot be applied to the scene.
+
+    Example:
+        >>> from pipeline.editing.program import RelabelRegion
+        >>> label = np.array([[23, 21], [7, 7]], np.uint8)  # sky and trees above a road
+        >>> scene = Scene("street", label, label.astype(np.int32))
+        >>> to_building = RelabelRegion(of="vegetation", to="building")
+        >>> edit(scene, to_building, taxonomy=Taxonomy.load("cityscapes")).label
+        array([[23, 11],
+               [ 7,  7]], dtype=uint8)
     """
     protected = np.zeros(taxonomy.num_classes, np.bool_)
     canvas = Canvas(scene, roles=class_roles(taxonomy), protected=protected)
