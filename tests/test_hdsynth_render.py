@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 from hdsynth.cli import main
 from pipeline.output.folder import OutputFolder
-from pipeline.planning.plan import read_plan
 from tests.datasets import label_file, write_checkpoint, write_cityscapes
+from tests.plans import read_plan
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from pipeline.indexing.record import index_scene
 from pipeline.inspection.replay import replay
 from pipeline.output.folder import OutputFolder
 from pipeline.placing.priors import Priors
-from pipeline.planning.plan import read_plan
 from pipeline.run import render
 from pipeline.sources import DatasetConfig
 from pipeline.taxonomy import Taxonomy
@@ -34,6 +33,7 @@ from tests.datasets import (
     write_checkpoint_with_features,
     write_cityscapes,
 )
+from tests.plans import read_plan
 from tests.scenes import street
 from tests.test_pipeline_run import job, pixels, records
 

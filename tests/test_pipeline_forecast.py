@@ -7,9 +7,9 @@ from PIL import Image
 from pipeline.errors import DatasetError, OutputError
 from pipeline.forecast import forecast
 from pipeline.inspection.status import read_status
-from pipeline.planning.plan import read_plan
 from pipeline.run import render
 from tests.datasets import label_file, write_checkpoint, write_cityscapes
+from tests.plans import read_plan
 from tests.test_pipeline_run import job
 
 

@@ -10,10 +10,10 @@ from pipeline.planning.plan import (
     assign_scene,
     count_samples,
     count_shards,
-    read_plan,
     read_shard_plan,
     write_plan,
 )
+from tests.plans import read_plan
 
 
 def rows(samples: int, shard_size: int) -> list[PlanRow]:

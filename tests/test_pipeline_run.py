@@ -19,11 +19,11 @@ from pipeline.config import RenderConfig
 from pipeline.errors import DatasetError, OutputError, TaxonomyError
 from pipeline.output.folder import OutputFolder
 from pipeline.output.manifest import read_manifests
-from pipeline.planning.plan import read_plan
 from pipeline.run import render
 from pipeline.scene import disagreements
 from pipeline.taxonomy import Taxonomy
 from tests.datasets import instance_file, label_file, write_checkpoint, write_cityscapes
+from tests.plans import read_plan
 
 ROOT = Path(__file__).parent.parent
 TIMES = {"seconds_read", "seconds_compose", "seconds_render", "seconds_write"}

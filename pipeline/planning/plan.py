@@ -1,7 +1,7 @@
 """Plans: one row per output sample, made and written before anything is rendered."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -84,12 +84,6 @@ def read_shard_plan(path: Path, shard: int) -> list[PlanRow]:
             return [PlanRow(**row) for row in file.read_row_group(shard).to_pylist()]
     except (OSError, pa.ArrowException) as error:
         raise OutputError(f"{path}: not a readable plan ({error})") from None
-
-
-def read_plan(path: Path) -> Iterator[PlanRow]:
-    """All rows, shard by shard."""
-    for shard in range(count_shards(path)):
-        yield from read_shard_plan(path, shard)
 
 
 def count_samples(path: Path) -> int:
