@@ -162,7 +162,7 @@ class Canvas:
             raise OperationSkipped("the object would be hidden")
         patch = before.copy()
         patch.paint(visible, instance, stamp=self.stamp)
-        self._write(box, patch)
+        self._write(box, patch, before=before)
         state = replace(state, box=shape.box, area=shape.area, since=self.stamp)
         self._book(instance, state, behind=_Behind(box, before, self.stamp), shape=shape)
 
@@ -303,10 +303,10 @@ class Canvas:
                 there |= ids == value
         return there
 
-    def _write(self, box: Box, patch: Maps) -> None:
-        """Replace a box of the maps, so that it can be undone."""
+    def _write(self, box: Box, patch: Maps, *, before: Maps | None = None) -> None:
+        """Replace a box of the maps, so that it can be undone; `before` is a copy, if there is."""
         there = self.maps.view(slices(box))
-        before = there.copy()
+        before = there.copy() if before is None else before
         differs = before.instance != patch.instance
         touched = {
             *np.unique(before.instance[differs]).tolist(),
