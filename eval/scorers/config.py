@@ -83,6 +83,11 @@ class ScorerConfig(Settings):
     """The digest of the weights file."""
 
     @property
+    def seen(self) -> frozenset[str]:
+        """Names of the dataset's scenes that it learnt from, as far as they are known."""
+        return frozenset(self.training.get("scene_names", ()))
+
+    @property
     def num_classes(self) -> int:
         """How many classes the network tells apart: the train ids from 0 to the largest."""
         return train_classes(self.taxonomy)

@@ -99,6 +99,7 @@ def save_scorer(
         training={
             "config": record["config"],
             "scenes": record["scenes"],
+            "scene_names": record["scene_names"],
             "versions": {"torch": torch.__version__, "smp": smp.__version__},
         },
         sha256=hashlib.sha256(content).hexdigest(),

@@ -97,6 +97,7 @@ def _load_folder(path: Path, device: torch.device, *, dtype: str, imagenet: bool
             "device": device.type,
             "scores": config.scores,
         },
+        seen=config.seen,
         features=extractor,
         features_name=name,
         device=device,

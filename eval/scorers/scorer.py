@@ -57,6 +57,7 @@ class Scorer:
         features_name: Whose features they are, to be said beside every number made of them.
         device: Where it computes.
         has_losses: Whether the segmenter gives probabilities, not classes alone.
+        seen: Names of the scenes that it learnt from, as far as they are known.
     """
 
     def __init__(
@@ -72,10 +73,12 @@ class Scorer:
         features_name: str,
         device: torch.device,
         has_losses: bool = True,
+        seen: frozenset[str] = frozenset(),
     ) -> None:
         self.taxonomy = taxonomy
         self.size = size
         self.sha256 = sha256
+        self.seen = seen
         self.device = device
         self._segmenter = segmenter
         self._channels = np.array(channels, np.uint8)

@@ -6,6 +6,7 @@ Shape legend: B batch, H x W pixels.
 import copy
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -70,6 +71,7 @@ def train_scorer(
     taxonomy: Taxonomy,
     out: Path,
     device: torch.device,
+    names: Sequence[str] = (),
     progress: TrainingProgress | None = None,
 ) -> ScorerConfig:
     """Train a scorer, or go on where an earlier run with this output stopped.
@@ -83,6 +85,7 @@ def train_scorer(
         taxonomy: Of the scenes.
         out: The folder to write into; nobody else may write there meanwhile.
         device: Where to train.
+        names: Of the training scenes, as far as they have some outside this training.
         progress: Called before the first update and after each one.
 
     Returns:
@@ -108,6 +111,7 @@ def train_scorer(
     try_network(network, config, num_classes=classes, device=device)
     record = {
         "scenes": len(training),
+        "scene_names": list(names),
         "taxonomy": {"name": taxonomy.name, "fingerprint": taxonomy.fingerprint},
         "config": config.to_plain(),
     }

@@ -12,6 +12,9 @@ from hdsynth.commands.train import DATASET_OPTIONS
 if TYPE_CHECKING:
     from eval.scorers.job import ScorerJob
 
+OPTIONS = {**DATASET_OPTIONS, "half": "dataset.half"}
+"""Command-line option to the key of the configuration that it sets."""
+
 
 @click.command("train-scorer")
 @click.argument("config")
@@ -26,6 +29,12 @@ if TYPE_CHECKING:
 @click.option("--format", metavar="FMT", help="Its layout, as for hdsynth render.")
 @click.option("--split", metavar="S", help="Which split of it to train on.")
 @click.option("--taxonomy", metavar="T", help="Its classes, by name or YAML file.")
+@click.option(
+    "--half",
+    type=click.IntRange(1, 2),
+    help="Train on one half of the split (every other 16 scenes), to score photos made from the "
+    "other.",
+)
 @click.option(
     "--out",
     metavar="DIR",
@@ -67,7 +76,7 @@ def load_job(config: str, assignments: Sequence[str], options: Mapping[str, Any]
     Args:
         config: The name of a shipped one, or a YAML file.
         assignments: `a.b=value` overrides, strongest.
-        options: Values of `DATASET_OPTIONS`, None where they were not given.
+        options: Values of `OPTIONS`, None where they were not given.
 
     Raises:
         ConfigError: It describes none.
@@ -77,7 +86,7 @@ def load_job(config: str, assignments: Sequence[str], options: Mapping[str, Any]
     from hdsynth.commands.shipped import configuration_file
 
     file = configuration_file("scorers", config)
-    data = training_data(file, assignments, options, keys=DATASET_OPTIONS)
+    data = training_data(file, assignments, options, keys=OPTIONS)
     return ScorerJob.parse(data, origin=str(file))
 
 
@@ -112,6 +121,12 @@ def run_training(job: "ScorerJob", *, out: Path, device: str = "auto") -> Mappin
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), training_bar() as progress:
         scorer = train(
-            job, scenes, taxonomy=scenes.taxonomy, out=out, device=where, progress=progress
+            job,
+            scenes,
+            taxonomy=scenes.taxonomy,
+            out=out,
+            device=where,
+            names=scenes.training_names,
+            progress=progress,
         )
     return scorer.scores

@@ -9,6 +9,7 @@ from pipeline.sources.files import FileSource
 from pipeline.sources.layouts import IMAGE_SUFFIXES, LAYOUTS, Layout, Role
 from pipeline.sources.listing import Tree, list_scenes
 from pipeline.sources.root import Root
+from pipeline.sources.selection import select_scenes
 from pipeline.sources.source import Source
 from pipeline.sources.zarr_output import open_zarr
 from pipeline.taxonomy import Taxonomy
@@ -58,7 +59,7 @@ def open_source(config: DatasetConfig) -> Source:
     return FileSource(
         root=tree.root,
         taxonomy=taxonomy,
-        scenes=listing.scenes,
+        scenes=select_scenes(listing.scenes, config, where=str(tree.root)),
         orphans=listing.orphans,
         instances=instances,
         instance_coding=config.instance_coding or layout.instance_coding,
@@ -101,4 +102,4 @@ def _open_zarr(tree: Tree, config: DatasetConfig) -> Source:
                 f"{tree.root}: made with taxonomy {source.taxonomy.name!r} "
                 f"version {source.taxonomy.version}, not with {config.taxonomy!r}"
             )
-    return source
+    return replace(source, scenes=select_scenes(source.scenes, config, where=str(tree.root)))

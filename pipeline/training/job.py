@@ -40,7 +40,8 @@ class TrainingDataset(DatasetConfig, TrainingSet):
     fit: FitMode = "resize"
     """How scenes are brought to `size`, and to that of each stage."""
     validation_split: str | None = None
-    """The split to measure on; without one the last scenes of `split` are kept from training."""
+    """The split to measure on, all of it; without one the last scenes of `split` are kept from
+    training."""
 
     @field_validator("format")
     @classmethod

@@ -71,6 +71,8 @@ class WorldScenes:
         self._config = config
         self._validation = validation
         self.taxonomy = Taxonomy.load(config.taxonomy)
+        self.training_names: tuple[str, ...] = ()
+        """Drawn scenes have no names outside the training."""
 
     def training(self, size: Size) -> "Samples":
         """Scenes to train on, drawn when first asked for and then kept."""
@@ -116,11 +118,14 @@ class DatasetScenes:
             self._training, self._held_out = refs[: len(refs) - kept], refs[len(refs) - kept :]
             self._held_out_source = self._source
         else:
-            other = config.model_copy(update={"split": config.validation_split})
+            whole = {"split": config.validation_split, "only": (), "without": (), "half": None}
+            other = config.model_copy(update=whole)
             self._held_out_source = open_source(other)
             found = _photos_of(self._held_out_source, other)
             step = max(1, len(found) // max(validation, 1))
             self._training, self._held_out = refs, found[::step][:validation]
+        self.training_names = tuple(ref.name for ref in self._training)
+        """Of the scenes to train on."""
 
     def training(self, size: Size) -> "Samples":
         """Scenes to train on, read when they are asked for."""
