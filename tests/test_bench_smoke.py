@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 BENCHES = sorted((ROOT / "bench").glob("*.py"))
 RATIO = {
     "faithful.py": r"precision \d\.\d+ \(\d+\.\d x chance\)",
+    "holes.py": r"without labels +L1 \d+\.\d \(\d+\.\d\d of ours\)",
     "placement.py": r"ours covers -?\d+% of the way from uniform to real",
     "recompose.py": r"composing share of composing and rendering: \d+\.\d%",
     "sample_world.py": r"\d+\.\d\d x the goal",

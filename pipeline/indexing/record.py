@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from scipy import ndimage
 
 from pipeline.indexing.edges import Edges, Flags, Objects, trace
@@ -13,6 +14,8 @@ from pipeline.taxonomy import Taxonomy
 
 GRID = (64, 128)
 """Rows and columns of the coarse label map."""
+SILHOUETTE = (16, 16)
+"""Rows and columns of the coarse shape of an object."""
 TOUCH = 0.15
 """Objects overlap in depth if their shared edge is longer than this times sqrt(area)."""
 CUT = 0.35
@@ -60,6 +63,9 @@ class SceneRecord:
     """The class of the object with which it shares the longest edge; -1 if there is none [n]."""
     ground: npt.NDArray[np.int16]
     """The surface most frequent right below its lower edge; -1 if there is none [n]."""
+    silhouettes: npt.NDArray[np.uint8]
+    """The objects' visible shapes, each box divided into `SILHOUETTE` cells, as packed bits [n, b].
+    """
     grid: LabelMap
     """Class ids at the centres of a coarse grid [GRID]."""
 
@@ -86,6 +92,7 @@ class SceneRecord:
             boxes=boxes,
             cut_sides=_mirrored_sides(self.cut_sides),
             hidden_sides=_mirrored_sides(self.hidden_sides),
+            silhouettes=_packed(unpacked_silhouettes(self.silhouettes)[:, :, ::-1]),
             grid=self.grid[:, ::-1],
         )
 
@@ -138,8 +145,37 @@ def index_scene(scene: Scene, taxonomy: Taxonomy) -> SceneRecord:
             ],
             np.int16,
         ),
+        silhouettes=_packed([silhouette(mask) for mask in masks]),
         grid=_coarse(scene.label),
     )
+
+
+def silhouette(mask: Flags) -> Flags:
+    """The cells of a mask, divided into `SILHOUETTE` cells, that it covers by half or more.
+
+    Args:
+        mask: An object's pixels in its box, bool [h, w].
+    """
+    image = Image.fromarray(mask.astype(np.uint8) * 255)
+    covered = np.asarray(image.resize(SILHOUETTE[::-1], Image.Resampling.BOX))
+    cells: Flags = covered >= 128
+    return cells
+
+
+def unpacked_silhouettes(packed: npt.NDArray[np.uint8]) -> Flags:
+    """Silhouettes as cells, bool [n, *SILHOUETTE].
+
+    Args:
+        packed: As in `SceneRecord` [n, b].
+    """
+    cells: Flags = np.unpackbits(packed, axis=1).astype(np.bool_).reshape(-1, *SILHOUETTE)
+    return cells
+
+
+def _packed(cells: Flags | list[Flags]) -> npt.NDArray[np.uint8]:
+    """Silhouettes, bool [n, *SILHOUETTE], as packed bits [n, b]."""
+    flat = np.array(cells, np.bool_).reshape(len(cells), SILHOUETTE[0] * SILHOUETTE[1])
+    return np.packbits(flat, axis=1)
 
 
 def grid_cells(

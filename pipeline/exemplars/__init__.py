@@ -1,0 +1,1 @@
+"""Real pixels to draw from: the field of what is alike, and the fill."""
