@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.editing.appearance import Appearance, look_at
 from pipeline.editing.boxes import Box, common, part_in, slices
 from pipeline.editing.cutout import Cutout, Mask, OperationSkipped, tight
 from pipeline.editing.holes import fill_hole
@@ -18,6 +19,8 @@ from pipeline.editing.journal import Journal
 from pipeline.editing.maps import Maps
 from pipeline.editing.object_state import ObjectState, free_id, measure_things
 from pipeline.editing.occlusion import ContactRows
+from pipeline.editing.picture import Base, Picture
+from pipeline.editing.shade import traces_of
 from pipeline.roles import ClassRoles
 from pipeline.scene import INSTANCES_PER_CLASS, InstanceMap, LabelMap, Scene
 
@@ -63,6 +66,7 @@ class Canvas:
         self._shapes: dict[int, Cutout] = {}
         """The whole shapes of objects that operations put where they are."""
         self._journal = Journal()
+        self._base = None if scene.photo is None else Base(scene.photo, self.maps)
         for instance, state in self._measure().items():
             self.objects[instance] = replace(state, source_instance=instance)
 
@@ -97,7 +101,19 @@ class Canvas:
         shape = self.visible(instance)
         if shape is None:
             raise OperationSkipped(f"the scene has no object {instance}")
-        return shape
+        return replace(shape, appearance=self._appearance(instance, shape))
+
+    def picture(self) -> Picture:
+        """The photo of the scene as it is now, as far as real pixels go.
+
+        The canvas must be one of a scene with a photo.
+        """
+        assert self._base is not None
+        return self._base.compose(self.maps, self._shapes.items())
+
+    def placed(self) -> Iterator[tuple[int, Cutout]]:
+        """The objects that operations put where they are, by instance id, with their shapes."""
+        yield from self._shapes.items()
 
     def free_id(self, class_id: int) -> int:
         """The lowest instance id of a class that no object has or had.
@@ -119,6 +135,8 @@ class Canvas:
         """
         shape = self.shape(instance)
         box, hole = shape.box, shape.mask.copy()
+        if instance not in self._shapes:
+            self._forget_traces(instance, shape)
         patch = self.maps.view(slices(box)).copy()
         patch.origin[hole] = self.stamp
         behind = self._behind.get(instance)
@@ -176,7 +194,10 @@ class Canvas:
         patch = self.maps.view(slices(shape.box)).copy()
         patch.paint(shape.mask, new, stamp=self.stamp)
         self._write(shape.box, patch)
-        self._book(new, state, behind=self._behind.get(instance), shape=self._shapes.get(instance))
+        whole = self._shapes.get(instance)
+        # Nobody has seen it as one of that class.
+        unseen = None if whole is None else replace(whole, appearance=None)
+        self._book(new, state, behind=self._behind.get(instance), shape=unseen)
         self.retire(instance)
         # What was put over it remembers it under its old id.
         before = dict(self._behind)
@@ -214,13 +235,15 @@ class Canvas:
         """Mirror everything left to right."""
         width = self.size[1]
         self.maps = self.maps.mirrored()
+        if self._base is not None:
+            self._base.mirror()
         self._behind.clear()
         for instance, state in self.objects.items():
             top, left, bottom, right = state.box
             self.objects[instance] = replace(state, box=(top, width - right, bottom, width - left))
         for instance, shape in self._shapes.items():
             left = width - shape.left - shape.mask.shape[1]
-            self._shapes[instance] = Cutout(shape.top, left, shape.mask[:, ::-1])
+            self._shapes[instance] = replace(shape.mirrored(), left=left)
 
     def take(self, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]) -> list[int]:
         """Rebuild the picture from some of its rows and columns, in the order given.
@@ -233,7 +256,10 @@ class Canvas:
         """
         before, shown = self.objects, set(np.unique(self.maps.instance).tolist())
         window = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+        picture = None if self._base is None else self.picture()
         self.maps = self.maps.sampled(rows, columns)
+        if self._base is not None and picture is not None:
+            self._base.take(picture, self.maps, rows, columns)
         self._behind.clear()
         self._shapes.clear()
         height, width = self.size
@@ -253,6 +279,43 @@ class Canvas:
         things = measure_things(self.maps.instance, roles=self.roles)
         self._contact = ContactRows(things, roles=self.roles)
         return {value: state for value, state in things.items() if value >= INSTANCES_PER_CLASS}
+
+    def _appearance(self, instance: int, shape: Cutout) -> Appearance | None:
+        """What the visible part of an object looks like, where the scene has a photo."""
+        if self._base is None:
+            return None
+        whole = self._shapes.get(instance)
+        if whole is not None:
+            rows, columns = slices(shape.box, within=whole.box)
+            return whole.appearance and whole.appearance.part(rows, columns)
+        return look_at(
+            self._base.photo,
+            self.maps.label,
+            shape.box,
+            shape.mask,
+            ground=self.roles.support[instance // INSTANCES_PER_CLASS],
+        )
+
+    def _forget_traces(self, instance: int, shape: Cutout) -> None:
+        """Note where the photo shows the shadow and the contour of an object that goes."""
+        if self._base is None or shape.appearance is None:
+            return
+        stale = self._base.stale
+        window, traces = traces_of(
+            shape.appearance.shade,
+            shape.box,
+            shape.mask,
+            self.maps.label,
+            ground=self.roles.support[instance // INSTANCES_PER_CLASS],
+            surface=self.roles.surface,
+        )
+        before = stale[window].copy()
+        stale[window] |= traces
+
+        def undo() -> None:
+            stale[window] = before
+
+        self._journal.note(undo)
 
     def _behind_hole(self, box: Box, hole: Mask) -> LabelMap:
         """What would be behind a hole: class ids of its box.

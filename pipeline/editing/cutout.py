@@ -1,10 +1,11 @@
 """Cut-outs: the shapes of single objects, lifted out of their scenes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.editing.appearance import Appearance
 from pipeline.scene import InstanceMap
 
 Mask = npt.NDArray[np.bool_]
@@ -21,6 +22,8 @@ class Cutout:
     top: int
     left: int
     mask: Mask
+    appearance: Appearance | None = None
+    """Its own pixels and shade, in scenes with photos."""
 
     @property
     def box(self) -> tuple[int, int, int, int]:
@@ -41,7 +44,18 @@ class Cutout:
 
     def mirrored(self) -> "Cutout":
         """The shape mirrored in its own box."""
-        return Cutout(self.top, self.left, self.mask[:, ::-1])
+        seen = self.appearance and self.appearance.mirrored()
+        return Cutout(self.top, self.left, self.mask[:, ::-1], seen)
+
+    def tightened(self) -> "Cutout | None":
+        """The shape in the smallest box around its pixels; None if it has none."""
+        shape = tight(self.mask, top=self.top, left=self.left)
+        if shape is None or self.appearance is None:
+            return shape
+        top, left, bottom, right = shape.box
+        rows = slice(top - self.top, bottom - self.top)
+        columns = slice(left - self.left, right - self.left)
+        return replace(shape, appearance=self.appearance.part(rows, columns))
 
 
 def cut_out(instances: InstanceMap, instance: int) -> Cutout:
@@ -75,14 +89,15 @@ def place(shape: Cutout, *, row: int, column: int, scale: float, flip: bool) -> 
     Raises:
         OperationSkipped: Nothing is left of the shape at that scale.
     """
-    mask = shape.mask[:, ::-1] if flip else shape.mask
+    shape = shape.mirrored() if flip else shape
     if scale != 1.0:
-        rows, columns = (_nearest(length, scale) for length in mask.shape)
-        scaled = tight(mask[rows[:, None], columns], top=0, left=0)
+        rows, columns = (_nearest(length, scale) for length in shape.mask.shape)
+        seen = shape.appearance and shape.appearance.scaled((len(rows), len(columns)))
+        scaled = Cutout(0, 0, shape.mask[rows[:, None], columns], seen).tightened()
         if scaled is None:
             raise OperationSkipped(f"nothing is left of the object at scale {scale:g}")
-        mask = scaled.mask
-    return Cutout(row - mask.shape[0] + 1, column, mask)
+        shape = scaled
+    return replace(shape, top=row - shape.mask.shape[0] + 1, left=column)
 
 
 def stand_in(shape: Cutout, *, for_box: tuple[int, int, int, int], scale: float) -> Cutout:
@@ -98,7 +113,7 @@ def stand_in(shape: Cutout, *, for_box: tuple[int, int, int, int], scale: float)
     """
     _, left, bottom, right = for_box
     placed = place(shape, row=bottom - 1, column=0, scale=scale, flip=False)
-    return Cutout(placed.top, (left + right - placed.mask.shape[1]) // 2, placed.mask)
+    return replace(placed, left=(left + right - placed.mask.shape[1]) // 2)
 
 
 def bend(shape: Cutout, *, amplitude: float, rng: np.random.Generator) -> Cutout:
@@ -125,7 +140,8 @@ def bend(shape: Cutout, *, amplitude: float, rng: np.random.Generator) -> Cutout
     )
     rows = np.rint(np.arange(height)[:, None] + down).astype(np.intp).clip(0, height - 1)
     columns = np.rint(np.arange(width) + across).astype(np.intp).clip(0, width - 1)
-    bent = tight(mask[rows, columns], top=shape.top - pad, left=shape.left - pad)
+    seen = shape.appearance and shape.appearance.looked_up(rows - pad, columns - pad)
+    bent = Cutout(shape.top - pad, shape.left - pad, mask[rows, columns], seen).tightened()
     if bent is None:
         raise OperationSkipped("nothing is left of the object")
     return bent

@@ -11,6 +11,7 @@ from pipeline.editing.canvas import Canvas
 from pipeline.editing.cutout import Cutout, Mask, OperationSkipped, cut_out
 from pipeline.editing.object_state import ObjectKind
 from pipeline.editing.operations import Donors, Editor, zoom
+from pipeline.editing.picture import Picture
 from pipeline.editing.program import CropZoom, MirrorScene, Operation, Program
 from pipeline.errors import DatasetError
 from pipeline.roles import class_roles
@@ -74,6 +75,10 @@ class Recomposed:
     instances: tuple[InstanceRecord, ...]
     """The single objects of the final maps, sorted by id."""
     log: tuple[Event, ...]
+    picture: Picture | None = None
+    """The photo as far as real pixels go; None for scenes without one."""
+    placed: tuple[tuple[int, Cutout], ...] = ()
+    """The objects that operations put, by final id, with their shapes where they are."""
 
 
 def recompose(program: Program, source: Scene, donors: Donors, *, taxonomy: Taxonomy) -> Recomposed:
@@ -133,6 +138,8 @@ def recompose(program: Program, source: Scene, donors: Donors, *, taxonomy: Taxo
         origin=maps.origin,
         instances=_records(canvas, numbers, taxonomy),
         log=tuple(log),
+        picture=None if source.photo is None else canvas.picture(),
+        placed=tuple((numbers.get(i, i), shape) for i, shape in canvas.placed()),
     )
 
 
