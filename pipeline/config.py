@@ -53,6 +53,51 @@ class GeneratorSettings(Settings):
         return device
 
 
+class PhotoConfig(Settings):
+    """Where the pixels of photos come from."""
+
+    mode: Literal["rendered", "composite", "exemplar"] = "rendered"
+    """rendered: all from the generator. composite: what no edit touched keeps its own pixels, and
+    objects bring theirs along. exemplar: all from photos of other scenes."""
+    objects: Literal["donor", "rendered"] = "donor"
+    """Of a composite: whether objects that were put somewhere show their own pixels, or are drawn
+    by the generator."""
+    fill: Literal["auto", "exemplar", "generator"] = "auto"
+    """Of a composite: who fills holes. exemplar: pixels of the same class, of this photo or, where
+    it has too few, of others of the dataset. auto: these, and the generator, if there is one,
+    for classes that no photo shows."""
+    contact: bool = True
+    """Of a composite: whether objects cast the shadow at their feet that they had."""
+    seam: bool = True
+    """Of a composite: whether contours of objects are as soft as others."""
+    exemplars: dict[str, Any] = Field(default_factory=dict)
+    """The dataset whose photos pixels are copied from: keys of a dataset section, in place of the
+    job's own, such as `split: train`; with `root`, all keys of another dataset."""
+    exclude_near: int = Field(default=0, ge=0)
+    """How many scenes before and after its own, in the order of their names, a sample takes nothing
+    from: in drives they show the same street. Its own scene is no exemplar in any case."""
+
+    @property
+    def is_composite(self) -> bool:
+        """Whether photos are composites."""
+        return self.mode == "composite"
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether pixels are copied from photos, as far as they show what is wanted."""
+        return self.mode != "rendered"
+
+    def needs_generator(self) -> str | None:
+        """The setting that nothing but a generator can follow, if there is one."""
+        if not self.is_copied:
+            return "photo.mode rendered"
+        if self.mode == "exemplar":
+            return None
+        if self.objects == "rendered":
+            return "photo.objects rendered"
+        return "photo.fill generator" if self.fill == "generator" else None
+
+
 class OutputConfig(Settings):
     """Where the samples go."""
 
@@ -86,6 +131,7 @@ class RenderConfig(Settings):
     seed: int = Field(default=0, ge=0, lt=2**63)
     recompose: RecomposeConfig = RecomposeConfig()
     generator: GeneratorSettings = GeneratorSettings()
+    photo: PhotoConfig = PhotoConfig()
     style: StyleConfig | None = None
     """The styles of objects: source, random or mean, and modes for single classes. By default
     random if the generator reads features; others cannot be told."""
@@ -101,7 +147,19 @@ class RenderConfig(Settings):
             raise ValueError(
                 f"size: expected {SMALLEST} to {LARGEST} pixels per side, got {self.size}"
             )
+        if self.photo.exemplars:
+            self.exemplar_dataset()
         return self
+
+    def exemplar_dataset(self) -> DatasetConfig:
+        """The dataset that exemplars come from; the job's own, unless the job says otherwise.
+
+        Raises:
+            ConfigError: `photo.exemplars` does not describe one.
+        """
+        changes = self.photo.exemplars
+        own = {} if "root" in changes else self.dataset.to_plain()
+        return DatasetConfig.parse({**own, **changes}, origin="photo.exemplars")
 
     @classmethod
     def load(
@@ -118,8 +176,9 @@ class RenderConfig(Settings):
             ConfigError: The result is not a valid job.
         """
         data = read_yaml(path) if path else {}
-        if isinstance(data.get("style"), str):  # so that options can set keys beside it
-            data = {**data, "style": {"mode": data["style"]}}
+        for key in ("style", "photo"):
+            if isinstance(data.get(key), str):  # so that options can set keys beside it
+                data = {**data, key: {"mode": data[key]}}
         merged = override(_merge(data, options), assignments)
         return cls.parse(merged, origin=str(path) if path else "command line")
 
@@ -127,6 +186,8 @@ class RenderConfig(Settings):
         """The job with paths that mean the same from every working directory."""
         plain = self.to_plain()
         plain["dataset"] = resolved_dataset(self.dataset).to_plain()
+        if "root" in self.photo.exemplars:
+            plain["photo"]["exemplars"] = resolved_dataset(self.exemplar_dataset()).to_plain()
         if self.generator.checkpoint is not None:
             plain["generator"]["checkpoint"] = str(self.generator.checkpoint.resolve())
         plain["output"]["path"] = str(self.output.path.resolve())
@@ -143,12 +204,12 @@ class RenderConfig(Settings):
 
         Free to change are the number of workers, the device, resource hints and where the
         output folder lies. Taxonomy, policy, donor bank, priors, generator and style are
-        identified by what they hold, which whoever prepares the job adds. Whether photos may be
-        read decides nothing.
+        identified by what they hold, exemplars by the names of their scenes, which whoever
+        prepares the job adds. Whether photos may be read decides nothing.
         """
         plain = self.to_plain()
         del plain["workers"], plain["output"]["path"], plain["recompose"], plain["style"]
-        del plain["dataset"]["taxonomy"], plain["dataset"]["photos"]
+        del plain["dataset"]["taxonomy"], plain["dataset"]["photos"], plain["photo"]["exemplars"]
         for key in ("device", "accelerator", "checkpoint"):
             del plain["generator"][key]
         return plain

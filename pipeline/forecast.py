@@ -12,7 +12,7 @@ from pipeline.editing.program import Paste, Replace
 from pipeline.fit import photos_per_batch
 from pipeline.indexing.index import index_scenes
 from pipeline.planning.quotas import QuotaReport, quota_lines
-from pipeline.prepare import PreparedJob, plan_job, prepare
+from pipeline.prepare import PreparedJob, catalogue_of, plan_job, prepare
 from pipeline.scene import INSTANCES_PER_CLASS
 from pipeline.sources.reading import CACHE_BYTES
 
@@ -39,7 +39,9 @@ class Forecast:
     samples: int
     shards: int
     size: tuple[int, int]
-    generator: str
+    photo: str
+    """Where pixels come from: rendered, composite or exemplar."""
+    generator: str | None
     style: dict[str, Any] | None
     """How styles are chosen, and modes of the style bank by class name; None if the generator reads
     no features."""
@@ -75,7 +77,8 @@ class Forecast:
             ("samples", f"{self.samples} of {height}x{width}, in {self.shards} shards"),
             ("edits", f"{edits or 'none'}; {self.unedited} samples are not edited"),
             ("pasted", pasted or "nothing"),
-            ("generator", self.generator),
+            ("photos", self.photo),
+            ("generator", self.generator or "none"),
             *([("style", self._style_text())] if self.style else []),
             (
                 "devices",
@@ -117,7 +120,7 @@ def forecast(config: RenderConfig) -> Forecast:
         job.out.check_same_job(job.identity)
         state = f"resumes, {len(job.out.committed())} shards are committed"
     records = index_scenes(job.source, job.used_scenes, size=config.size, mode=config.fit)
-    plan = plan_job(job, records)
+    plan = plan_job(job, records, catalogue_of(job, records))
     edits: Counter[str] = Counter()
     pasted: Counter[str] = Counter()
     unedited = 0
@@ -138,7 +141,8 @@ def forecast(config: RenderConfig) -> Forecast:
         samples=job.samples,
         shards=job.shards,
         size=config.size,
-        generator=str(job.checkpoint),
+        photo=job.config.photo.mode,
+        generator=None if job.checkpoint is None else str(job.checkpoint),
         style=None if job.config.style is None else job.config.style.to_plain(),
         devices=devices,
         workers=config.workers,
@@ -166,15 +170,19 @@ def _memory(job: PreparedJob) -> int:
     config = job.config
     height, width = config.size
     pixel_bytes = BYTES_OF_DTYPE[config.generator.dtype]
-    checkpoint = read_checkpoint_config(job.checkpoint)
-    weights = (job.checkpoint / GENERATOR_FILE).stat().st_size
-    activations = (
-        _batch(config) * height * width * pixel_bytes * _live_channels(checkpoint.generator)
-    )
-    if job.style is not None and job.style.reads_photos and checkpoint.encoder is not None:
-        # It runs before a shard's batches, one scene at a time, in float32.
-        weights += (job.checkpoint / ENCODER_FILE).stat().st_size
-        activations = max(activations, height * width * _encoder_pixel_bytes(checkpoint.encoder))
+    weights = activations = 0
+    if job.checkpoint is not None:
+        checkpoint = read_checkpoint_config(job.checkpoint)
+        weights = (job.checkpoint / GENERATOR_FILE).stat().st_size
+        activations = (
+            _batch(config) * height * width * pixel_bytes * _live_channels(checkpoint.generator)
+        )
+        if job.style is not None and job.style.reads_photos and checkpoint.encoder is not None:
+            # It runs before a shard's batches, one scene at a time, in float32.
+            weights += (job.checkpoint / ENCODER_FILE).stat().st_size
+            activations = max(
+                activations, height * width * _encoder_pixel_bytes(checkpoint.encoder)
+            )
     shard = config.output.shard_size * _sample_bytes(job, origin=True)  # composed in any case
     cache = min(CACHE_BYTES, len(job.scenes) * _sample_bytes(job, origin=False))
     # A shard is in memory as it is composed, as it is rendered, and as it is compressed.

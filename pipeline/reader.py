@@ -6,15 +6,17 @@ Shape legend: H x W pixels.
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pipeline.errors import OutputError
 from pipeline.output.manifest import OK
 from pipeline.output.results import RunResults
+from pipeline.output.store import PIXEL_SOURCE
 
 LabelKind = Literal["id", "train_id"]
 
@@ -34,6 +36,9 @@ class Sample(TypedDict):
     """The name of the scene it was made from."""
     ok: bool
     """False for a failed sample, of which some maps are all zero."""
+    pixel_source: NotRequired[Tensor]
+    """Of composites, if asked for: where each pixel comes from, uint8 [H, W]: 0 kept, 1 donor,
+    2 rendered, 3 seam, 4 exemplar."""
 
 
 class SyntheticDataset(Dataset[Any]):
@@ -48,6 +53,8 @@ class SyntheticDataset(Dataset[Any]):
         transform: Called with each `Sample`; what it returns is the item.
         with_failed: Keep failed samples: their photo is black, and where reading or composing
             failed, label and instance are zero.
+        with_pixel_source: Give where pixels of composites come from, for losses that trust some
+            less than others.
         labels: `id` for class ids, `train_id` for the ids segmentation networks are trained on
             (255 is to be ignored).
 
@@ -62,12 +69,16 @@ class SyntheticDataset(Dataset[Any]):
         *,
         transform: Callable[[Sample], Any] | None = None,
         with_failed: bool = False,
+        with_pixel_source: bool = False,
         labels: LabelKind = "id",
     ) -> None:
         if labels not in ("id", "train_id"):
             raise ValueError(f"labels: expected 'id' or 'train_id', got {labels!r}")
         results = RunResults(Path(out).absolute())
         self.folder, self.taxonomy = results.folder, results.taxonomy
+        if with_pixel_source and PIXEL_SOURCE not in results.store.arrays:
+            raise OutputError(f"{results.folder.root}: holds no composites, expected pixel_source")
+        self._with_pixel_source = with_pixel_source
         self._transform = transform
         self._table = self.taxonomy.train_ids.astype(np.int64) if labels == "train_id" else None
         rows = [
@@ -106,6 +117,8 @@ class SyntheticDataset(Dataset[Any]):
             scene=str(self._scenes[position]),
             ok=bool(self._ok[position]),
         )
+        if self._with_pixel_source:
+            sample["pixel_source"] = torch.from_numpy(self._opened().pixels(PIXEL_SOURCE, index))
         return self._transform(sample) if self._transform else sample
 
     def __getstate__(self) -> dict[str, Any]:

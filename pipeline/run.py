@@ -17,6 +17,7 @@ from pipeline.devices import candidate_devices
 from pipeline.donors.bank import DonorBank, donor_photo_reader
 from pipeline.donors.writer import index_and_collect
 from pipeline.errors import OutputError, RunError
+from pipeline.exemplars.catalogue import Catalogue
 from pipeline.indexing.index import index_scenes
 from pipeline.indexing.record import SceneRecord
 from pipeline.output.folder import OutputFolder, fingerprint
@@ -26,12 +27,12 @@ from pipeline.output.store import create_store
 from pipeline.output.summary import RunSummary, failed_shards, summarise
 from pipeline.planning.plan import Plan, count_shards, write_plan
 from pipeline.planning.quotas import quota_lines, write_reports
-from pipeline.prepare import PreparedJob, plan_job, prepare
+from pipeline.prepare import PreparedJob, catalogue_of, plan_job, prepare
 from pipeline.progress import progress_bar, watching
 from pipeline.rendering.generator import GeneratorSpec
 from pipeline.rendering.job import JobSpec, build
 from pipeline.rendering.runner import JobRunner
-from pipeline.sources.reading import photo_reader
+from pipeline.sources.reading import SceneReader, photo_reader
 
 log = logging.getLogger("hdsynth.render")
 
@@ -60,9 +61,10 @@ def render(
     if runner.named is None:
         candidate_devices(config.generator.device)
         # A checkpoint that does not load fails here, not on workers.
-        load_generator(job.checkpoint)
-        if job.style is not None and job.style.reads_photos:
-            load_encoder(job.checkpoint)
+        if job.checkpoint is not None:
+            load_generator(job.checkpoint)
+            if job.style is not None and job.style.reads_photos:
+                load_encoder(job.checkpoint)
     job.out.check_target(overwrite=overwrite)
     resume = job.out.exists() and not overwrite
     if resume:
@@ -71,14 +73,15 @@ def render(
             return _finish(job, retry_failed=retry_failed, runner=runner)
     with TemporaryDirectory(prefix="hdsynth-") as scratch:
         records, bank = _collect(job, Path(scratch) / "donors")
-        plan = plan_job(job, records)
+        catalogue = catalogue_of(job, records)
+        plan = plan_job(job, records, catalogue)
         for report in plan.quotas:
             if report.reasons:
                 log.warning("quota: %s", "; ".join(quota_lines([report])))
         with _writing(job.out), _claimed(job.out):
             if job.out.exists() and not overwrite:
                 raise OutputError(f"{job.out.root}: another job was started here just now")
-            _start(job, plan, bank)
+            _start(job, plan, bank, catalogue)
             return _finish(job, retry_failed=retry_failed, runner=runner)
 
 
@@ -100,7 +103,7 @@ def _collect(job: PreparedJob, folder: Path) -> tuple[list[SceneRecord], DonorBa
     )
 
 
-def _start(job: PreparedJob, plan: Plan, bank: DonorBank) -> None:
+def _start(job: PreparedJob, plan: Plan, bank: DonorBank, catalogue: Catalogue | None) -> None:
     """Write all that comes before rendering; the config, last, makes the folder a run."""
     out, config = job.out, job.config
     out.clear()
@@ -110,6 +113,8 @@ def _start(job: PreparedJob, plan: Plan, bank: DonorBank) -> None:
     bank.copy_to(out.donors)
     write_reports(out.quotas, plan.quotas)
     plan.priors.save(out.priors)
+    if catalogue is not None:
+        catalogue.save(out.exemplars)
     write_plan(out.plan, plan.rows, shard_size=config.output.shard_size)
     create_store(
         out.data,
@@ -124,6 +129,7 @@ def _start(job: PreparedJob, plan: Plan, bank: DonorBank) -> None:
             "versions": versions(),
         },
         origin=config.output.origin,
+        pixel_source=config.photo.is_copied,
     )
     out.write_config(job.identity, config.to_plain(), versions())
 
@@ -175,17 +181,36 @@ def _finish(job: PreparedJob, *, retry_failed: bool, runner: JobRunner) -> RunSu
 def job_spec(job: PreparedJob) -> JobSpec:
     """What the workers are told."""
     config, photos, donor_photos = job.config, None, None
-    if job.style is not None and job.style.reads_photos:
+    reads_photos = job.style is not None and job.style.reads_photos
+    if reads_photos:
         photos = photo_reader(job.source, job.taxonomy, size=config.size, mode=config.fit)
-        if job.bank is not None:
-            donor_photos = donor_photo_reader(job.bank)
+    exemplars = None
+    if job.exemplars is not None:
+        exemplars = SceneReader(
+            job.exemplars, job.taxonomy, size=config.size, mode=config.fit, photo=True
+        )
+    if job.bank is not None and (reads_photos or config.photo.is_composite):
+        donor_photos = donor_photo_reader(job.bank)
+    generator = None
+    if job.checkpoint is not None:
+        generator = GeneratorSpec(
+            job.checkpoint,
+            config.generator,
+            job.style,
+            photos,
+            donor_photos if reads_photos else None,
+        )
     return JobSpec(
         out=OutputFolder(config.output.path),
         source=job.source,
         taxonomy=job.taxonomy,
         size=config.size,
         fit=config.fit,
-        generator=GeneratorSpec(job.checkpoint, config.generator, job.style, photos, donor_photos),
+        generator=generator,
+        photo=config.photo,
+        donor_photos=donor_photos,
+        exemplars=exemplars,
+        seed=config.seed,
     )
 
 

@@ -24,7 +24,7 @@ SIZE = (256, 512)
     help="How many samples to make.",
 )
 def demo(*, out: Path, samples: int) -> None:
-    """Draw a small street dataset, edit and render it, make a preview, and score the photos.
+    """Draw a small street dataset, edit it, make composites and rendered photos, and score both.
 
     Run again, it goes on where it stopped.
     """
@@ -34,14 +34,14 @@ def demo(*, out: Path, samples: int) -> None:
     from hdsynth.commands.eval import show
     from hdsynth.commands.render import exit_on_interrupt, report
     from hdsynth.commands.targets import new_folder
-    from pipeline.config import OutputConfig, RenderConfig
+    from pipeline.config import OutputConfig, PhotoConfig, RenderConfig
     from pipeline.inspection.preview import write_preview
     from pipeline.progress import progress_bar
     from pipeline.run import render
     from pipeline.sample_world import write_dataset
     from pipeline.sources import DatasetConfig
 
-    world, run, preview, scores = (out / name for name in ("world", "run", "preview", "scores"))
+    world = out / "world"
     height, width = SIZE
     if not world.exists():
         with new_folder(world) as folder, progress_bar("drawing scenes", SCENES) as advance:
@@ -52,18 +52,25 @@ def demo(*, out: Path, samples: int) -> None:
                 width=width,
                 progress=lambda done, _: advance(done),
             )
-    exit_on_interrupt(run)
-    summary = render(
-        RenderConfig(
-            dataset=DatasetConfig(root=str(world), format="cityscapes", split="train"),
-            samples=samples,
-            size=SIZE,
-            output=OutputConfig(path=run, shard_size=8),
+    lines = [f"the dataset: {world}"]
+    for mode in ("composite", "rendered"):
+        run, preview, scores = (out / mode / name for name in ("run", "preview", "scores"))
+        exit_on_interrupt(run)
+        summary = render(
+            RenderConfig(
+                dataset=DatasetConfig(root=str(world), format="cityscapes", split="train"),
+                samples=samples,
+                size=SIZE,
+                photo=PhotoConfig(mode=mode),
+                output=OutputConfig(path=run, shard_size=8),
+            )
         )
-    )
-    report(summary)
-    page = write_preview(run, preview)
-    scored = evaluate(EvalConfig(out=run, scorer=bundled_scorer(), report=scores, dtype="bfloat16"))
-    show(scored, scores)
-    click.echo(f"the dataset: {world}\nthe samples: {run}\nlook at them: {page.absolute()}")
-    click.echo(f"the report: {(scores / 'report.html').absolute()}")
+        report(summary)
+        page = write_preview(run, preview)
+        scored = evaluate(
+            EvalConfig(out=run, scorer=bundled_scorer(), report=scores, dtype="bfloat16")
+        )
+        show(scored, scores)
+        lines += [f"{mode}: {run}", f"  look at them: {page.absolute()}"]
+        lines += [f"  the report: {(scores / 'report.html').absolute()}"]
+    click.echo("\n".join(lines))

@@ -204,6 +204,9 @@ def show_status(status: "RunStatus") -> None:
         )
         for operation in status.operations
     ]
+    if status.pixels:
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in status.pixels.items())
+        rows.append(("pixels", shares))
     for kind, words in (
         ("hidden", "objects covered completely by edits"),
         ("removed_small", "objects taken out, too little of them was left to see"),
@@ -297,15 +300,20 @@ def show_replay(report: "ReplayReport") -> None:
 def _photo_words(report: "ReplayReport") -> str:
     photo = report.photo
     assert photo is not None
+    made = "of real pixels alone"
+    if photo.device is not None:
+        made = f"rendered on {photo.device} in {photo.dtype}"
     if photo.identical:
-        return f"identical (rendered on {photo.device} in {photo.dtype})"
+        return f"identical ({made})"
     if photo.max_abs_difference is None:
         return "differs from the record, and the stored one cannot be read, see hdsynth verify"
     text = (
         f"differs by at most {photo.max_abs_difference} of 255, "
-        f"{photo.mean_abs_difference:.3f} on average (rendered on {photo.device} in {photo.dtype}"
+        f"{photo.mean_abs_difference:.3f} on average ({made}"
     )
-    text += ")" if photo.same_generator else ", with another generator than the run's)"
+    text += (
+        ")" if photo.same_generator in (True, None) else ", with another generator than the run's)"
+    )
     return text
 
 

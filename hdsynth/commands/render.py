@@ -28,6 +28,8 @@ KEYS = {
     "generator": "generator.checkpoint",
     "device": "generator.device",
     "style": "style.mode",
+    "photo": "photo.mode",
+    "exclude_near": "photo.exclude_near",
     "policy": "recompose.policy",
     "samples": "samples",
     "size": "size",
@@ -82,6 +84,19 @@ def job_options(command: Callable[..., None]) -> Callable[..., None]:
             "--device",
             metavar="auto|cpu|cuda",
             help="Where to render; auto takes CUDA devices where there are any.",
+        ),
+        click.option(
+            "--photo",
+            metavar="rendered|composite|exemplar",
+            help="Where pixels come from: all from the generator; real ones wherever there are "
+            "some; or all from photos of other scenes. The last two need no generator.",
+        ),
+        click.option(
+            "--exclude-near",
+            metavar="N",
+            type=int,
+            help="Copy no pixels from the N scenes before and after a sample's own, in the order "
+            "of their names: in drives they show the same street.",
         ),
         click.option(
             "--style",

@@ -309,6 +309,7 @@ def _facts(results: RunResults, rows: Sequence[dict[str, Any]]) -> list[tuple[st
     height, width = results.store.size
     policy = _look_up(record, "config", "recompose", "policy")
     checkpoint = _look_up(record, "config", "generator", "checkpoint")
+    hashed = _look_up(record, "identity", "generator_hash")
     style = _style_text(_look_up(record, "config", "style"))
     dataset, kind = (_look_up(record, "config", "dataset", key) for key in ("root", "format"))
     return [
@@ -320,9 +321,12 @@ def _facts(results: RunResults, rows: Sequence[dict[str, Any]]) -> list[tuple[st
         ("edits", str(policy.get("name") if isinstance(policy, dict) else policy)),
         (
             "generator",
-            f"{Path(str(checkpoint)).name if checkpoint else 'bundled demo'} "
-            f"({str(_look_up(record, 'identity', 'generator_hash'))[:12]})",
+            "none"
+            if hashed is None
+            else f"{Path(str(checkpoint)).name if checkpoint else 'bundled demo'} "
+            f"({str(hashed)[:12]})",
         ),
+        ("photos", str(_look_up(record, "config", "photo", "mode"))),
         *([("style", style)] if style else []),
         ("seed", str(_look_up(record, "config", "seed"))),
         ("fingerprint", str(record["fingerprint"])),

@@ -4,9 +4,9 @@ Shape legend: H x W pixels.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from pipeline.config import RenderConfig
 from pipeline.donors.bank import DonorBank, donor_photo_reader
 from pipeline.editing.recompose import Recomposed
 from pipeline.errors import DatasetError, OutputError
+from pipeline.exemplars.catalogue import Catalogue
 from pipeline.images import write_map, write_photo
 from pipeline.output.folder import OutputFolder
 from pipeline.output.manifest import FAILED, StyleChoice, digest
@@ -27,11 +28,16 @@ from pipeline.output.store import ORIGIN
 from pipeline.output.targets import check_new
 from pipeline.planning.plan import PlanRow, count_samples, read_shard_plan
 from pipeline.rendering.compose import compose_sample
+from pipeline.rendering.composer import make_composer
+from pipeline.rendering.composite import Composite, drawn_in
 from pipeline.scene import INSTANCES_PER_CLASS, Photo, Scene
 from pipeline.sources import open_source
 from pipeline.sources.reading import SceneReader, photo_reader
 from pipeline.styles.style import choose_style
 from pipeline.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    from pipeline.rendering.generator import GeneratorSpec
 
 MAX_PNG_VALUE = 65535
 
@@ -46,11 +52,11 @@ class PhotoComparison:
     max_abs_difference: int | None
     """In steps of 0..255; None where the stored photo cannot be read."""
     mean_abs_difference: float | None
-    device: str
-    """What rendered it this time."""
-    dtype: str
-    same_generator: bool
-    """Whether the checkpoint's weights are those of the run."""
+    device: str | None
+    """What rendered it this time; None for composites of real pixels alone."""
+    dtype: str | None
+    same_generator: bool | None
+    """Whether the checkpoint's weights are those of the run; None if no generator was needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +121,41 @@ class Replayer:
         """
         return compose_sample(row, self._read, self._bank.cutout, self.taxonomy)
 
+    def compose_photo(self, row: PlanRow) -> Composite:
+        """The photo of a sample, as far as real pixels go, of a run that copies some.
+
+        Raises:
+            DatasetError: A photo that it takes pixels from cannot be used.
+            OutputError: The run's catalogue of exemplars cannot be read.
+        """
+        composer = make_composer(
+            self.config.photo,
+            self._bank.cutout,
+            self.photos(),
+            read_donors=self.donor_photos(),
+            read_exemplars=self._exemplars(),
+            catalogue=Catalogue.open(self.folder.exemplars),
+            taxonomy=self.taxonomy,
+            generator=self.config.generator.checkpoint is not None,
+            seed=self.config.seed,
+        )
+        _, composite = composer.compose(row)
+        return composite
+
     def photos(self) -> SceneReader:
         """A reader of the source scenes with their photos."""
         return photo_reader(
             self._source, self.taxonomy, size=self.config.size, mode=self.config.fit
+        )
+
+    def _exemplars(self) -> SceneReader | None:
+        """The same for the scenes that pixels are copied from, if they are of another dataset."""
+        if not self.config.photo.exemplars:
+            return None
+        taxonomy = {"taxonomy": str(self.folder.taxonomy)}
+        dataset = self.config.exemplar_dataset().model_copy(update=taxonomy)
+        return photo_reader(
+            open_source(dataset), self.taxonomy, size=self.config.size, mode=self.config.fit
         )
 
     def donor_photos(self) -> SceneReader | None:
@@ -181,7 +218,10 @@ def replay(
     maps = _compare_maps(replayer, record, made)
     rendered, comparison, error = None, None, None
     if photo:
-        rendered, comparison, error = _render(replayer, record, made, device=device)
+        composite = replayer.compose_photo(row) if replayer.config.photo.is_copied else None
+        rendered, comparison, error = _photo(
+            replayer, record, made, composite=composite, device=device
+        )
     _write_texts(to, files)
     names = [*files, *write_pictures(to, source, made, rendered, replayer.taxonomy)]
     return ReplayReport(
@@ -263,11 +303,52 @@ def _difference(
     )
 
 
-def _render(
-    replayer: Replayer, record: dict[str, Any], made: Recomposed, *, device: str | None
+def _photo(
+    replayer: Replayer,
+    record: dict[str, Any],
+    made: Recomposed,
+    *,
+    composite: Composite | None,
+    device: str | None,
 ) -> tuple[Photo | None, PhotoComparison | None, str | None]:
     """The photo, how it compares with the recorded one if there is one, or what fails."""
-    from pipeline.rendering.generator import GeneratorSpec, open_generator, render_one
+    settings = replayer.config.generator
+    if composite is not None and not composite.missing.any():
+        return composite.photo, _compare(replayer, record, composite.photo), None
+    if composite is not None and settings.checkpoint is None:
+        return None, None, "render: some pixels are in no photo, and there is no generator"
+    spec, recorded = _generator(replayer, record, device=device)
+    from pipeline.rendering.generator import open_generator, render_one
+
+    with open_generator(spec) as generator:
+        try:
+            photo = render_one(made, generator, index=record["index"], styles=recorded)
+        except Exception as error:
+            # What failed in the run may fail again: that is the answer then, and not an error.
+            if record["status"] != FAILED:
+                raise
+            if isinstance(error, DatasetError):
+                return None, None, f"read: {error}"
+            return None, None, f"render: {type(error).__name__}: {error}"
+    if composite is not None:
+        photo, _ = drawn_in(composite.photo, composite.source, photo, made.scene.label)
+    comparison = _compare(replayer, record, photo)
+    if comparison is not None:
+        same = generator_hash(spec.checkpoint) == replayer.record["identity"].get("generator_hash")
+        comparison = replace(
+            comparison,
+            device=generator.lease.device,
+            dtype=settings.dtype,
+            same_generator=same,
+        )
+    return photo, comparison, None
+
+
+def _generator(
+    replayer: Replayer, record: dict[str, Any], *, device: str | None
+) -> "tuple[GeneratorSpec, tuple[StyleChoice, ...]]":
+    """The run's generator, and the styles that the run recorded for the sample."""
+    from pipeline.rendering.generator import GeneratorSpec
 
     settings = replayer.config.generator
     checkpoint = choose_checkpoint(settings.checkpoint, replayer.taxonomy)
@@ -284,7 +365,6 @@ def _render(
         style = choose_style(
             replayer.config.style, checkpoint, taxonomy=replayer.taxonomy, seed=replayer.config.seed
         )
-    same = generator_hash(checkpoint) == replayer.record["identity"].get("generator_hash")
     spec = GeneratorSpec(
         checkpoint,
         settings.model_copy(update={"device": device or settings.device}),
@@ -292,30 +372,23 @@ def _render(
         replayer.photos(),
         replayer.donor_photos() if style is not None and style.reads_photos else None,
     )
-    with open_generator(spec) as generator:
-        try:
-            photo = render_one(made, generator, index=record["index"], styles=recorded)
-        except Exception as error:
-            # What failed in the run may fail again: that is the answer then, and not an error.
-            if record["status"] != FAILED:
-                raise
-            if isinstance(error, DatasetError):
-                return None, None, f"read: {error}"
-            return None, None, f"render: {type(error).__name__}: {error}"
+    return spec, recorded
+
+
+def _compare(replayer: Replayer, record: dict[str, Any], photo: Photo) -> PhotoComparison | None:
+    """How a photo compares with the recorded one; None where the run has none."""
     if record["status"] == FAILED:
-        return photo, None, None
-    identical = digest(photo) == record["photo_sha256"]
+        return None
     stored = RunResults(replayer.folder).readable("photo", record["index"])
     difference = None if stored is None else np.abs(photo.astype(np.int16) - stored)
-    comparison = PhotoComparison(
-        identical=identical,
+    return PhotoComparison(
+        identical=digest(photo) == record["photo_sha256"],
         max_abs_difference=None if difference is None else int(difference.max()),
         mean_abs_difference=None if difference is None else float(difference.mean()),
-        device=generator.lease.device,
-        dtype=settings.dtype,
-        same_generator=same,
+        device=None,
+        dtype=None,
+        same_generator=None,
     )
-    return photo, comparison, None
 
 
 def _write_texts(to: Path, files: dict[str, str]) -> None:

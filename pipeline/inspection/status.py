@@ -22,6 +22,7 @@ ERRORS_KEPT = 5
 RECENT_COMMITS = 20
 COLUMNS = (
     "index", "scene", "status", "error_kind", "error", "program", "events", "instances",
+    "pixels",
     *(f"seconds_{phase}" for phase in PHASES),
 )  # fmt: skip
 
@@ -75,6 +76,8 @@ class RunStatus:
     """What the edits caused, by kind: hidden, removed_small, kept_small, skipped."""
     pasted: dict[str, int] = field(default_factory=dict)
     """Pasted objects that can be seen, by class name, most frequent first."""
+    pixels: dict[str, float] = field(default_factory=dict)
+    """Of composites: the mean share of pixels by where they come from."""
     quotas: tuple[QuotaReport, ...] = ()
     """Target, forecast and, over good samples so far, what is achieved."""
 
@@ -167,6 +170,7 @@ def read_status(path: str | Path) -> RunStatus:
         operations=edits.operations(),
         events=dict(sorted(edits.events.items())),
         pasted=dict(edits.pasted.most_common()),
+        pixels={name: total / counts.ok for name, total in counts.pixels.items()},
         quotas=tuple(with_achieved(quotas, tallies)),
     )
 
@@ -178,6 +182,7 @@ class _SampleCounts:
     ok: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     errors: list[FailedSample] = field(default_factory=list)
+    pixels: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
 
     def add(self, row: dict[str, Any]) -> None:
@@ -186,6 +191,7 @@ class _SampleCounts:
             self.seconds[phase] += row[f"seconds_{phase}"]
         if row["status"] != FAILED:
             self.ok += 1
+            self.pixels.update(row["pixels"] or {})
             return
         kind = row["error_kind"]
         self.failed[kind] += 1

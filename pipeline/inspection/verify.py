@@ -15,7 +15,7 @@ from pipeline.output.folder import OutputFolder
 from pipeline.output.lock import lock_holder
 from pipeline.output.manifest import FAILED, digest
 from pipeline.output.results import RunResults
-from pipeline.output.store import ORIGIN
+from pipeline.output.store import ORIGIN, PIXEL_SOURCE
 from pipeline.planning.plan import PlanRow, count_samples, count_shards, read_shard_plan
 from pipeline.scene import disagreements
 from pipeline.taxonomy import Taxonomy
@@ -263,7 +263,7 @@ def _check_pixels(results: RunResults, shard: int, rows: Sequence[dict[str, Any]
                     Problem("unreadable pixels", path, text, shard=shard, sample=index, array=name)
                 )
                 continue
-            if name == ORIGIN:  # the codec's checksum is all that guards it
+            if name in (ORIGIN, PIXEL_SOURCE):  # the codec's checksum is all that guards it
                 continue
             expected, found = row[f"{name}_sha256"], digest(pixels)
             if found == expected:

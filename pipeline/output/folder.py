@@ -21,11 +21,11 @@ from pipeline.taxonomy import Taxonomy
 
 OWN_ENTRIES = (
     "config.yaml", "plan.parquet", "quotas.json", "priors.json", "taxonomy.yaml", "donors",
-    "data.zarr", "manifest",
+    "exemplars.parquet", "data.zarr", "manifest",
 )  # fmt: skip
 
 _TEMPORARY = re.compile(
-    r"\.(config\.yaml|taxonomy\.yaml|plan\.parquet|quotas\.json|priors\.json|donors"
+    r"\.(config\.yaml|taxonomy\.yaml|plan\.parquet|quotas\.json|priors\.json|exemplars\.parquet|donors"
     r"|shard-\d+\.parquet)\.[0-9a-f]{32}\.tmp"
 )
 
@@ -60,6 +60,11 @@ class OutputFolder:
     def priors(self) -> Path:
         """What the scenes told about places, sizes and numbers of objects."""
         return self.root / "priors.json"
+
+    @property
+    def exemplars(self) -> Path:
+        """Which scenes show most of each class; runs of composites fill holes from them."""
+        return self.root / "exemplars.parquet"
 
     @property
     def donors(self) -> Path:

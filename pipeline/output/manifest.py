@@ -50,6 +50,10 @@ STYLE_TYPE = pa.struct(
     ]
 )
 
+PIXELS_TYPE = pa.struct(
+    [(name, pa.float32()) for name in ("kept", "donor", "rendered", "seam", "exemplar")]
+)
+
 SCHEMA = pa.schema(
     [
         ("index", pa.int64()),
@@ -63,6 +67,8 @@ SCHEMA = pa.schema(
         ("events", pa.list_(pa.string())),
         ("instances", pa.list_(INSTANCE_TYPE)),
         ("styles", pa.list_(STYLE_TYPE)),
+        ("pixels", PIXELS_TYPE),
+        ("exemplars", pa.list_(pa.string())),
         ("label_sha256", pa.string()),
         ("instance_sha256", pa.string()),
         ("photo_sha256", pa.string()),
@@ -107,6 +113,23 @@ class StyleChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class PixelShares:
+    """Where the pixels of a composite come from; shares of all of them, 0..1."""
+
+    kept: float
+    donor: float
+    rendered: float
+    seam: float
+    exemplar: float
+
+    @classmethod
+    def of(cls, source: npt.NDArray[np.uint8]) -> "PixelShares":
+        """The shares of the pixels of a map of `PixelSource` [H, W]."""
+        counts = np.bincount(source.ravel(), minlength=5) / source.size
+        return cls(*counts[:5].tolist())
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """What a run remembers of one sample; a row of a manifest."""
 
@@ -123,6 +146,10 @@ class Record:
     instances: tuple[InstanceRecord, ...] = ()
     styles: tuple[StyleChoice, ...] = ()
     """Of every key of the instance map; empty if the generator reads no features."""
+    pixels: PixelShares | None = None
+    """Of a composite."""
+    exemplars: tuple[str, ...] = ()
+    """The other scenes from which holes of a composite were filled."""
     label_sha256: str | None = None
     instance_sha256: str | None = None
     photo_sha256: str | None = None

@@ -28,6 +28,8 @@ ARRAYS = ("photo", "label", "instance")
 """What every run has."""
 ORIGIN = "origin"
 """What a run has if it is asked to."""
+PIXEL_SOURCE = "pixel_source"
+"""What a run of composites has."""
 
 
 class LostShardError(OutputError):
@@ -46,6 +48,8 @@ class ShardArrays:
     """Instance ids in Cityscapes' encoding, int32 [S, H, W]."""
     origin: npt.NDArray[np.uint16] | None = None
     """Which operation put a pixel there, uint16 [S, H, W]; written by runs that keep it."""
+    pixel_source: npt.NDArray[np.uint8] | None = None
+    """Where a pixel of a composite comes from, uint8 [S, H, W] (`PixelSource`)."""
 
 
 def create_store(
@@ -57,6 +61,7 @@ def create_store(
     label_dtype: np.dtype[np.unsignedinteger],
     attributes: Mapping[str, Any],
     origin: bool = False,
+    pixel_source: bool = False,
 ) -> None:
     """Create the whole group, metadata only; shards are files that come later.
 
@@ -68,12 +73,15 @@ def create_store(
         label_dtype: dtype of the label array.
         attributes: JSON-compatible attributes of the group.
         origin: Whether to keep which operation put a pixel there.
+        pixel_source: Whether to keep where pixels come from.
     """
     height, width = size
     group = zarr.create_group(path, zarr_format=3, overwrite=True, attributes=dict(attributes))
     maps = {"label": label_dtype, "instance": np.dtype(np.int32)}
     if origin:
         maps[ORIGIN] = np.dtype(np.uint16)
+    if pixel_source:
+        maps[PIXEL_SOURCE] = np.dtype(np.uint8)
     for name, inner, dtype, axes in (
         ("photo", (height, width, 3), np.dtype(np.uint8), ("sample", "y", "x", "rgb")),
         *((name, (height, width), dtype, ("sample", "y", "x")) for name, dtype in maps.items()),
@@ -116,7 +124,7 @@ class Store:
         try:
             opened = zarr.open_group(group, mode="r+" if writable else "r", zarr_format=3)
             self.attributes: dict[str, Any] = dict(opened.attrs)
-            names = (*ARRAYS, ORIGIN) if ORIGIN in opened else ARRAYS
+            names = [*ARRAYS, *(name for name in (ORIGIN, PIXEL_SOURCE) if name in opened)]
             self._arrays = {name: _array(opened, name) for name in names}
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise OutputError(f"{name or group}: not a zarr group of hdsynth ({error})") from None

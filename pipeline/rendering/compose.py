@@ -15,6 +15,8 @@ from pipeline.editing.recompose import Event, InstanceRecord, Recomposed, recomp
 from pipeline.errors import DatasetError
 from pipeline.output.manifest import Failure
 from pipeline.planning.plan import PlanRow
+from pipeline.rendering.composer import Composer
+from pipeline.scene import Photo
 from pipeline.sources.reading import SceneReader
 from pipeline.taxonomy import Taxonomy
 
@@ -26,6 +28,8 @@ class ComposedSample:
     row: PlanRow
     instances: tuple[InstanceRecord, ...] = ()
     events: tuple[Event, ...] = ()
+    exemplars: tuple[str, ...] = ()
+    """The other scenes from which holes of its photo were filled."""
     failure: Failure | None = None
     seconds_read: float = 0.0
     seconds_compose: float = 0.0
@@ -43,11 +47,18 @@ class ComposedShard:
     """Instance ids [S, H, W]."""
     origin: npt.NDArray[np.uint16]
     """Which operation put a pixel there, as in `Recomposed` [S, H, W]."""
+    photo: Photo | None = None
+    """Of composites: RGB, uint8 [S, H, W, 3], as far as real pixels go."""
+    pixel_source: npt.NDArray[np.uint8] | None = None
+    """Of composites: where each pixel is from, or that it is not drawn yet [S, H, W]."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the maps."""
-        return self.label.nbytes + self.instance.nbytes + self.origin.nbytes
+        """Bytes of the maps and photos."""
+        size = self.label.nbytes + self.instance.nbytes + self.origin.nbytes
+        if self.photo is not None and self.pixel_source is not None:
+            size += self.photo.nbytes + self.pixel_source.nbytes
+        return size
 
 
 def compose_sample(
@@ -62,10 +73,29 @@ def compose_sample(
 
 
 def compose_shard(
-    shard: int, rows: Sequence[PlanRow], read: SceneReader, donors: Donors, taxonomy: Taxonomy
+    shard: int,
+    rows: Sequence[PlanRow],
+    read: SceneReader,
+    donors: Donors,
+    taxonomy: Taxonomy,
+    *,
+    composer: Composer | None = None,
 ) -> ComposedShard:
-    """Compose the samples of a shard; one that fails is recorded, and its neighbours go on."""
+    """Compose the samples of a shard; one that fails is recorded, and its neighbours go on.
+
+    Args:
+        shard: The shard's number.
+        rows: Its samples.
+        read: Reads scenes; with photos, if the composer needs them.
+        donors: Finds the shapes of donors.
+        taxonomy: Of all scenes.
+        composer: Composes the photos too.
+    """
     height, width = read.size
+    photo = pixel_source = None
+    if composer is not None:
+        photo = np.zeros((len(rows), height, width, 3), np.uint8)
+        pixel_source = np.zeros((len(rows), height, width), np.uint8)
     label = np.zeros((len(rows), height, width), taxonomy.label_dtype)
     instance = np.zeros((len(rows), height, width), np.int32)
     origin = np.zeros((len(rows), height, width), np.uint16)
@@ -74,9 +104,15 @@ def compose_shard(
         failure: Failure | None = None
         instances: tuple[InstanceRecord, ...] = ()
         events: tuple[Event, ...] = ()
+        exemplars: tuple[str, ...] = ()
         start, read_before = perf_counter(), read.seconds
         try:
-            made = compose_sample(row, read, donors, taxonomy)
+            if composer is None or photo is None or pixel_source is None:
+                made = compose_sample(row, read, donors, taxonomy)
+            else:
+                made, composite = composer.compose(row)
+                photo[position], pixel_source[position] = composite.photo, composite.source
+                exemplars = composite.exemplars
         except DatasetError as error:
             failure = Failure("read", str(error))
         except Exception as error:  # noqa: BLE001 - whatever a sample breaks is recorded with it
@@ -89,6 +125,8 @@ def compose_shard(
         seconds_read = read.seconds - read_before
         seconds_compose = perf_counter() - start - seconds_read
         samples.append(
-            ComposedSample(row, instances, events, failure, seconds_read, seconds_compose)
+            ComposedSample(
+                row, instances, events, exemplars, failure, seconds_read, seconds_compose
+            )
         )
-    return ComposedShard(shard, tuple(samples), label, instance, origin)
+    return ComposedShard(shard, tuple(samples), label, instance, origin, photo, pixel_source)

@@ -10,15 +10,18 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler
 
 from pipeline.devices import candidate_devices
+from pipeline.editing.picture import PixelSource
 from pipeline.errors import DatasetError
 from pipeline.fit import photos_per_batch
 from pipeline.output.manifest import Failure, StyleChoice
 from pipeline.rendering.batching import device_is_lost, render_in_batches
 from pipeline.rendering.compose import ComposedShard
+from pipeline.rendering.composite import drawn_in
 from pipeline.rendering.generator import (
     GeneratorSpec,
     LoadedGenerator,
@@ -52,6 +55,8 @@ class RenderedShard:
     samples: tuple[RenderedSample, ...]
     photo: Photo
     """uint8 [S, H, W, 3]."""
+    pixel_source: npt.NDArray[np.uint8] | None = None
+    """Of composites: where each pixel is from [S, H, W]."""
 
     @property
     def nbytes(self) -> int:
@@ -112,8 +117,12 @@ def render_shard(
     """Render the samples of a shard that have maps, and say of each how it went."""
     count, height, width = composed.label.shape
     photo = np.zeros((count, height, width, 3), np.uint8)
+    pixel_source = None
     samples = [RenderedSample()] * count
     todo = [i for i, sample in enumerate(composed.samples) if sample.failure is None]
+    if composed.photo is not None and composed.pixel_source is not None:
+        photo, pixel_source = composed.photo.copy(), composed.pixel_source.copy()
+        todo = [i for i in todo if (pixel_source[i] >= PixelSource.HOLE).any()]
     if generator.stylist is not None:
         for position in todo:
             samples[position] = _assign_styles(
@@ -141,8 +150,16 @@ def render_shard(
             if isinstance(batch.result, str):
                 failure = Failure("render", batch.result)
                 _count_failure(failure)
-            else:
+                photo[position] = 0
+            elif pixel_source is None:
                 photo[position] = batch.result[place]
+            else:
+                photo[position], pixel_source[position] = drawn_in(
+                    photo[position],
+                    pixel_source[position],
+                    batch.result[place],
+                    composed.label[position],
+                )
             sample = samples[position]
             samples[position] = replace(
                 sample,
@@ -151,7 +168,25 @@ def render_shard(
                 device=generator.lease.device,
                 dtype=str(generator.dtype).removeprefix("torch."),
             )
-    return RenderedShard(composed, tuple(samples), photo)
+    return RenderedShard(composed, tuple(samples), photo, pixel_source)
+
+
+def keep_composites(composed: ComposedShard) -> RenderedShard:
+    """A shard of composites as it is, without a generator; samples that need one have failed."""
+    assert composed.photo is not None
+    assert composed.pixel_source is not None
+    photo, samples = composed.photo, []
+    for position, source in enumerate(composed.pixel_source):
+        sample = RenderedSample()
+        missing = int(np.count_nonzero(source >= PixelSource.HOLE))
+        if missing and composed.samples[position].failure is None:
+            text = f"{missing} of {source.size} pixels are in no photo, and there is no generator"
+            sample = RenderedSample(failure=Failure("render", text))
+            _count_failure(Failure("render", text))
+            photo = photo.copy()
+            photo[position] = 0
+        samples.append(sample)
+    return RenderedShard(composed, tuple(samples), photo, composed.pixel_source)
 
 
 def _assign_styles(

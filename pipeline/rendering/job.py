@@ -6,20 +6,32 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import RunInference
 
 from hdmodel.allocator import tune_allocator
+from pipeline.config import PhotoConfig
 from pipeline.donors.bank import DonorBank
+from pipeline.editing.picture import PixelSource
+from pipeline.exemplars.catalogue import Catalogue
 from pipeline.fit import FitMode
 from pipeline.output.folder import OutputFolder
-from pipeline.output.manifest import Record, commit_manifest, digest
+from pipeline.output.manifest import PixelShares, Record, commit_manifest, digest
 from pipeline.output.store import ShardArrays, Store
 from pipeline.output.summary import PHASES
 from pipeline.planning.plan import read_shard_plan
 from pipeline.rendering.compose import ComposedShard, compose_shard
+from pipeline.rendering.composer import make_composer
 from pipeline.rendering.generator import GeneratorSpec
-from pipeline.rendering.handler import NAMESPACE, GeneratorHandler, RenderedSample, RenderedShard
+from pipeline.rendering.handler import (
+    NAMESPACE,
+    GeneratorHandler,
+    RenderedSample,
+    RenderedShard,
+    keep_composites,
+)
 from pipeline.sources import Source
 from pipeline.sources.reading import SceneReader
 from pipeline.taxonomy import Taxonomy
@@ -36,7 +48,14 @@ class JobSpec:
     taxonomy: Taxonomy
     size: tuple[int, int]
     fit: FitMode
-    generator: GeneratorSpec
+    generator: GeneratorSpec | None
+    """None for composites of real pixels alone."""
+    photo: PhotoConfig
+    seed: int
+    exemplars: SceneReader | None = None
+    """Reads the scenes that pixels are copied from, if they are not the job's own."""
+    donor_photos: SceneReader | None = None
+    """Of composites: reads the scenes of donors that come from another dataset."""
 
 
 class ShardCoder(beam.coders.Coder):
@@ -77,13 +96,39 @@ class ComposeShard(beam.DoFn):
         """Prepare the process, its scene reader and its donors."""
         tune_allocator()
         spec = self._spec
-        self._read = SceneReader(spec.source, spec.taxonomy, size=spec.size, mode=spec.fit)
+        self._read = SceneReader(
+            spec.source,
+            spec.taxonomy,
+            size=spec.size,
+            mode=spec.fit,
+            photo=spec.photo.is_composite,
+        )
         self._donors = DonorBank.open(spec.out.donors)
+        self._composer = None
+        if spec.photo.is_copied:
+            self._composer = make_composer(
+                spec.photo,
+                self._donors.cutout,
+                self._read,
+                read_donors=spec.donor_photos,
+                read_exemplars=spec.exemplars,
+                catalogue=Catalogue.open(spec.out.exemplars),
+                taxonomy=spec.taxonomy,
+                generator=spec.generator is not None,
+                seed=spec.seed,
+            )
 
     def process(self, shard: int) -> Iterator[ComposedShard]:
         """Compose one shard."""
         rows = read_shard_plan(self._spec.out.plan, shard)
-        composed = compose_shard(shard, rows, self._read, self._donors.cutout, self._spec.taxonomy)
+        composed = compose_shard(
+            shard,
+            rows,
+            self._read,
+            self._donors.cutout,
+            self._spec.taxonomy,
+            composer=self._composer,
+        )
         for kind in ("read", "compose"):
             failed = sum(
                 sample.failure is not None and sample.failure.kind == kind
@@ -131,7 +176,17 @@ def shard_arrays(rendered: RenderedShard) -> ShardArrays:
         label, instance = label.copy(), instance.copy()
         label[unread] = 0
         instance[unread] = 0
-    return ShardArrays(rendered.photo, label, instance, composed.origin)
+    return ShardArrays(
+        rendered.photo, label, instance, composed.origin, _known_sources(rendered.pixel_source)
+    )
+
+
+def _known_sources(source: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8] | None:
+    """Sources of pixels; those of failed samples that were never drawn count as kept."""
+    if source is None:
+        return None
+    known: npt.NDArray[np.uint8] = np.where(source >= PixelSource.HOLE, 0, source)
+    return known.astype(np.uint8)
 
 
 def join_records(rendered: RenderedShard, arrays: ShardArrays) -> list[Record]:
@@ -152,6 +207,12 @@ def join_records(rendered: RenderedShard, arrays: ShardArrays) -> list[Record]:
                 events=() if unread else composed.events,
                 instances=() if unread else composed.instances,
                 styles=sample.styles,
+                pixels=(
+                    None
+                    if arrays.pixel_source is None or composed.failure or sample.failure
+                    else PixelShares.of(arrays.pixel_source[position])
+                ),
+                exemplars=composed.exemplars,
                 label_sha256=digest(arrays.label[position]),
                 instance_sha256=digest(arrays.instance[position]),
                 photo_sha256=digest(arrays.photo[position]),
@@ -184,12 +245,17 @@ class RenderShards(Shards):
 
     def expand(self, pcoll: beam.PCollection[int]) -> beam.PCollection[int]:
         """Wire compose, render and write."""
-        handler = GeneratorHandler(self._spec.generator)
+        generator = self._spec.generator
+        render = (
+            beam.Map(keep_composites)
+            if generator is None
+            else RunInference(GeneratorHandler(generator))
+        )
         committed: beam.PCollection[int] = (
             pcoll
             | "Spread" >> beam.Reshuffle()
             | "Compose" >> beam.ParDo(ComposeShard(self._spec))
-            | "Render" >> RunInference(handler).with_output_types(RenderedShard)
+            | "Render" >> render.with_output_types(RenderedShard)
             | "Write" >> beam.ParDo(WriteShard(self._spec.out))
         )
         return committed
@@ -198,9 +264,8 @@ class RenderShards(Shards):
 def build(pipeline: beam.Pipeline, spec: JobSpec, shards: list[int]) -> beam.PCollection[int]:
     """Add the job for some shards to a Beam pipeline; the result holds the committed numbers."""
     transform: Shards = RenderShards(spec)
-    accelerator = spec.generator.settings.accelerator
-    if accelerator is not None:
-        transform = transform.with_resource_hints(accelerator=accelerator)
+    if spec.generator is not None and spec.generator.settings.accelerator is not None:
+        transform = transform.with_resource_hints(accelerator=spec.generator.settings.accelerator)
     committed: beam.PCollection[int] = (
         pipeline | "Shards" >> beam.Create(shards, reshuffle=False) | "RenderShards" >> transform
     )

@@ -175,24 +175,38 @@ def _fixed(
     return {ids[name]: number for name, number in asked.fixed.items()}
 
 
-def check_photos(source: Source, scenes: Collection[str], *, photos: PhotoMode) -> None:
-    """Check that every scene that styles are taken from has a photo listed.
+_WHAT_PHOTOS_GIVE = {
+    "style source": ("styles", "style random or mean"),
+    "photo composite": ("pixels", "photo rendered"),
+}
+
+
+def check_photos(
+    source: Source,
+    scenes: Collection[str],
+    *,
+    photos: PhotoMode,
+    need: Literal["style source", "photo composite"] = "style source",
+) -> None:
+    """Check that every scene whose photo is needed has one listed.
 
     Args:
         source: The dataset.
         scenes: Names of the scenes that the job uses.
         photos: The dataset's setting.
+        need: What photos are needed for.
 
     Raises:
         ConfigError: Photos are not to be read.
         DatasetError: Some scenes have none.
     """
     if photos == "none":
-        raise ConfigError("dataset.photos: none, but style source reads the photos; use auto")
+        raise ConfigError(f"dataset.photos: none, but {need} reads the photos; use auto")
     wanted = set(scenes)
     missing = [ref.name for ref in source.scenes if ref.name in wanted and ref.photo is None]
     if missing:
+        what, instead = _WHAT_PHOTOS_GIVE[need]
         raise DatasetError(
-            f"style source: {len(missing)} of {len(wanted)} scenes have no photo to take styles "
-            f"from, such as {missing[0]}; add the photos, or use style random or mean"
+            f"{need}: {len(missing)} of {len(wanted)} scenes have no photo to take {what} "
+            f"from, such as {missing[0]}; add the photos, or use {instead}"
         )
