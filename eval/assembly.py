@@ -19,12 +19,21 @@ from eval.measures.intervals import (
     image_scores,
     interval,
 )
-from eval.measures.recall import LARGE, READABLE, SIZES, SMALL, Recall, recall_by
+from eval.measures.recall import (
+    LARGE,
+    PIXEL_SOURCES,
+    READABLE,
+    SIZES,
+    SMALL,
+    Recall,
+    recall_by,
+)
 from eval.protocol import ScoreProtocol
 from eval.reports.gate import POOR_ORACLE
 from eval.reports.report import (
     ClassRow,
     ImageRow,
+    PixelSourceRow,
     RealRow,
     RecallRow,
     Report,
@@ -197,7 +206,26 @@ def side_report(counts: SideCounts, replicates: ScoreTable, mapping: ClassMappin
         confusion=counts.confusion.tolist(),
         worst=ranked[:EXTREMES],
         best=ranked[::-1][:EXTREMES],
+        pixel_sources=pixel_source_rows(counts, mapping),
     )
+
+
+def pixel_source_rows(counts: SideCounts, mapping: ClassMapping) -> list[PixelSourceRow]:
+    """The scores of composites by where their pixels come from; none for other photos."""
+    if counts.by_source is None:
+        return []
+    rows = []
+    for name, confusion in zip(PIXEL_SOURCES, counts.by_source, strict=True):
+        matrix = ConfusionMatrix(mapping.num_classes, confusion)
+        rows.append(
+            PixelSourceRow(
+                source=name,
+                share=matrix.total / int(counts.by_source.sum()),
+                acc_valid=finite(matrix.acc_valid),
+                mean_iou=finite(matrix.mean_iou),
+            )
+        )
+    return [row for row in rows if row.share]
 
 
 def recall_rows(counts: SideCounts, mapping: ClassMapping) -> list[RecallRow]:
@@ -213,6 +241,7 @@ def recall_rows(counts: SideCounts, mapping: ClassMapping) -> list[RecallRow]:
         ("origin", recall_by(counts.object_origin.tolist(), readable)),
         ("class", recall_by(names.tolist(), readable, mapping.names)),
         ("size", recall_by(sizes.tolist(), readable, SIZES)),
+        ("pixels", recall_by(counts.object_pixels.tolist(), readable, PIXEL_SOURCES)),
     )
     return [
         RecallRow.model_validate(
@@ -319,6 +348,17 @@ def _warnings(
                 f"present on one side only, and left out of the ratio of {HEADLINE[score]}: "
                 f"{', '.join(lone)}"
             )
+    if real.seen:
+        found.append(
+            f"the scorer learnt from {real.seen} of the {real.photos} real photos, which flatters "
+            "the oracle; expected photos that it has not seen (--split)"
+        )
+    if run.photo == "exemplar" and run.exemplars_seen:
+        found.append(
+            f"the scorer learnt from {run.exemplars_seen} of the {run.exemplars} scenes whose "
+            "pixels the photos show, so their scores are no measure of realism; train it on one "
+            "half of them (train-scorer --half 1), and copy from the other (photo.exemplars.half=2)"
+        )
     if real.without_photo:
         found.append(
             f"{real.without_photo} of {real.photos + real.without_photo} real scenes have no "

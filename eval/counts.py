@@ -2,7 +2,7 @@
 
 Integers add up to the same sums in any order, so a result does not depend on who counted what.
 
-Shape legend: N images, K evaluated classes, T of them things.
+Shape legend: N images, K evaluated classes, T of them things, S sources of pixels.
 """
 
 import io
@@ -20,7 +20,7 @@ from eval.confusion import Counts, count_pairs
 from eval.errors import EvalError
 from eval.mapping import ClassMapping
 from eval.measures.boundaries import boundary_counts
-from eval.measures.recall import ObjectScore, score_objects
+from eval.measures.recall import PIXEL_SOURCES, ObjectScore, score_objects
 from hdmodel.atomic import write_atomically
 from pipeline.scene import InstanceMap
 
@@ -36,6 +36,7 @@ OBJECT_TYPE = pa.struct(
         ("area", pa.int32()),
         ("correct", pa.int32()),
         ("origin", pa.string()),
+        ("pixels", pa.string()),
     ]
 )
 SCHEMA = pa.schema(
@@ -44,6 +45,8 @@ SCHEMA = pa.schema(
         ("scene", pa.string()),
         ("cells", pa.list_(pa.int32())),
         ("pixels", pa.list_(pa.int32())),
+        ("source_cells", pa.list_(pa.int32())),
+        ("source_pixels", pa.list_(pa.int32())),
         ("boundary_shared", pa.list_(pa.int32())),
         ("boundary_union", pa.list_(pa.int32())),
         ("objects", pa.list_(OBJECT_TYPE)),
@@ -70,6 +73,10 @@ class ImageCounts:
     objects: list[ObjectScore] = field(default_factory=list)
     features: npt.NDArray[np.float32] | None = None
     """Pooled features of an image network, if they were asked for."""
+    source_cells: npt.NDArray[np.int32] | None = None
+    """Of composites: the same cells apart by where pixels come from, flattened [S, K+1, K+1]."""
+    source_pixels: npt.NDArray[np.int32] | None = None
+    """The pixels in each of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +113,7 @@ def count_image(
     band: int,
     origins: dict[int, str],
     default_origin: str,
+    pixel_source: npt.NDArray[np.uint8] | None = None,
 ) -> ImageCounts:
     """Compare a prediction with its target.
 
@@ -119,12 +127,26 @@ def count_image(
         band: Width of the bands along outlines, in pixels.
         origins: Where objects come from, by id.
         default_origin: Where all others come from.
+        pixel_source: Of composites: where pixels come from, uint8 [H, W].
 
     Raises:
         EvalError: The shapes differ.
     """
     flat = count_pairs(target, prediction, num_classes=mapping.num_classes).ravel()
     cells = np.flatnonzero(flat)
+    apart = None
+    if pixel_source is not None:
+        apart = np.stack(
+            [
+                count_pairs(
+                    target[pixel_source == source],
+                    prediction[pixel_source == source],
+                    num_classes=mapping.num_classes,
+                )
+                for source in range(len(PIXEL_SOURCES))
+            ]
+        ).ravel()
+    source_cells = None if apart is None else np.flatnonzero(apart)
     bands = boundary_counts(target, prediction, classes=mapping.things, width=band)
     return ImageCounts(
         index=index,
@@ -134,8 +156,15 @@ def count_image(
         boundary_shared=bands[0].astype(np.int32),
         boundary_union=bands[1].astype(np.int32),
         objects=score_objects(
-            target, instance, prediction, origins=origins, default_origin=default_origin
+            target,
+            instance,
+            prediction,
+            origins=origins,
+            default_origin=default_origin,
+            pixel_source=pixel_source,
         ),
+        source_cells=None if source_cells is None else source_cells.astype(np.int32),
+        source_pixels=None if apart is None else apart[source_cells].astype(np.int32),
     )
 
 
@@ -182,8 +211,12 @@ class SideCounts:
     object_area: npt.NDArray[np.int32]
     object_correct: npt.NDArray[np.int32]
     object_origin: npt.NDArray[np.str_]
+    object_pixels: npt.NDArray[np.str_]
+    """Empty unless the photos are composites."""
     features: npt.NDArray[np.float32] | None
     """Of all photos, or of every n-th [M, F]; None if they were not asked for."""
+    by_source: Counts | None = None
+    """Of composites: `confusion` apart by where pixels come from, int64 [S, K+1, K+1]."""
 
     def __len__(self) -> int:
         """N."""
@@ -209,6 +242,8 @@ def read_counts(
     side = num_classes + 1
     confusion = np.zeros(side * side, np.int64)
     boundary = np.zeros((2, num_things), np.int64)
+    by_source = np.zeros(len(PIXEL_SOURCES) * side * side, np.int64)
+    has_sources = False
     scenes: list[str] = []
     parts: dict[str, list[npt.NDArray[Any]]] = {}
     for path in files:
@@ -220,6 +255,10 @@ def read_counts(
         pixels, _ = _flat(table["pixels"])
         pixels = pixels.astype(np.int64)
         np.add.at(confusion, cells, pixels)
+        if table["source_cells"].null_count < table.num_rows:
+            has_sources = True
+            source_pixels = _flat(table["source_pixels"])[0].astype(np.int64)
+            np.add.at(by_source, _flat(table["source_cells"])[0], source_pixels)
         scenes += table["scene"].to_pylist()
         images = table.num_rows
         target, prediction = np.divmod(cells, side)
@@ -240,7 +279,8 @@ def read_counts(
         )
         for name in ("evaluated", "area", "correct"):
             found[f"object_{name}"] = objects.field(name).to_numpy(zero_copy_only=False)
-        found["object_origin"] = np.array(objects.field("origin").to_pylist(), np.str_)
+        for name in ("origin", "pixels"):
+            found[f"object_{name}"] = np.array(objects.field(name).to_pylist(), np.str_)
         if images and table["features"].null_count == 0:
             features = _flat(table["features"])[0].reshape(images, -1)
             found["features"] = features[-before % step :: step]
@@ -261,7 +301,9 @@ def read_counts(
         object_area=joined["object_area"].astype(np.int32),
         object_correct=joined["object_correct"].astype(np.int32),
         object_origin=joined["object_origin"],
+        object_pixels=joined["object_pixels"],
         features=joined.get("features"),
+        by_source=by_source.reshape(-1, side, side) if has_sources else None,
     )
 
 

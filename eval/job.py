@@ -31,6 +31,7 @@ from pipeline.fit import photos_per_batch
 from pipeline.output.folder import OutputFolder
 from pipeline.output.manifest import OK, read_manifest
 from pipeline.output.results import RunResults
+from pipeline.output.store import PIXEL_SOURCE
 from pipeline.scene import Photo, Scene
 from pipeline.sources import DatasetConfig, Source
 from pipeline.sources.config import is_url
@@ -54,6 +55,10 @@ class PhotoScorer(Protocol):
     @property
     def sha256(self) -> str:
         """Of its weights."""
+
+    @property
+    def seen(self) -> frozenset[str]:
+        """Names of the scenes that it learnt from, as far as they are known."""
 
     def describe(self) -> dict[str, Any]:
         """What it is, for reports."""
@@ -174,6 +179,8 @@ class Subject:
     scene: Scene
     origins: dict[int, str]
     default_origin: str
+    pixel_source: npt.NDArray[np.uint8] | None = None
+    """Of composites: where pixels come from, uint8 [H, W] at the size of scoring."""
 
 
 @dataclass(frozen=True, eq=False)  # no slots: Beam shares it by a weak reference
@@ -239,7 +246,11 @@ def _rendered_subject(spec: EvalSpec, results: RunResults, row: dict[str, Any]) 
     photo, label, instance = results.maps(index)
     scene = Scene(row["scene"], label, instance, photo)
     origins = {item["id"]: item["origin"] for item in row["instances"]}
-    return Subject(index, scored_scene(scene, spec.protocol, spec.taxonomy), origins, "source")
+    source = None
+    if PIXEL_SOURCE in results.store.arrays:
+        source = resize_map(results.pixels(PIXEL_SOURCE, index), spec.protocol.score_size)
+    scored = scored_scene(scene, spec.protocol, spec.taxonomy)
+    return Subject(index, scored, origins, "source", source)
 
 
 def score_batch(
@@ -271,6 +282,7 @@ def score_batch(
             band=band,
             origins=subject.origins,
             default_origin=subject.default_origin,
+            pixel_source=subject.pixel_source,
         )
         if features is not None:
             counts.features = features[place]

@@ -88,6 +88,12 @@ def prepare(config: EvalConfig, open_scorer: OpenScorer) -> PreparedEval:
     source = open_source(real)
     _check_taxonomy(source, taxonomy, real)
     scenes = _real_scenes(source, real, asked=config.real is not None)
+    if job.photo.is_copied and config.preset == "paper":
+        kind = "composites" if job.photo.is_composite else "photos drawn from exemplars"
+        raise EvalError(
+            f"{out.root}: holds {kind}, whose pixels are real ones, and the paper's protocol is of "
+            "rendered photos; expected --protocol as-rendered"
+        )
     device = candidate_devices(config.device)[0]
     scorer = open_scorer(device)
     mapping = ClassMapping.between(taxonomy, scorer.taxonomy)
@@ -103,6 +109,15 @@ def prepare(config: EvalConfig, open_scorer: OpenScorer) -> PreparedEval:
         split=real.split or "",
         rendered=run.scored,
         real=len(scenes),
+    )
+    exemplars = _exemplars(results) if job.photo.is_copied else set()
+    run = run.model_copy(
+        update={
+            "photo": job.photo.mode,
+            "exclude_near": job.photo.exclude_near,
+            "exemplars": len(exemplars),
+            "exemplars_seen": len(exemplars & scorer.seen),
+        }
     )
     protocol.check_real(source.read(scenes[0], photo=False).size, where=scenes[0])
     spec = EvalSpec(
@@ -129,8 +144,14 @@ def prepare(config: EvalConfig, open_scorer: OpenScorer) -> PreparedEval:
         split=real.split,
         photos=len(scenes),
         without_photo=len(source.scenes) - len(scenes),
+        seen=len(scorer.seen.intersection(scenes)),
     )
     return PreparedEval(spec, tasks, run, real_row, described)
+
+
+def _exemplars(results: RunResults) -> set[str]:
+    """The scenes that pixels of some photo were copied from, beside its own."""
+    return {name for row in results.rows(("exemplars",)) for name in row["exemplars"] or ()}
 
 
 def _features(scorer: PhotoScorer, choice: FeatureChoice) -> str | None:

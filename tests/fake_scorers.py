@@ -20,6 +20,7 @@ class ColorScorer:
     """Two train ids that it takes for each other."""
     crop: int = 0
     """Rows that its prediction lacks."""
+    seen: frozenset[str] = frozenset()
 
     def describe(self) -> dict[str, Any]:
         return {"network": "colours"}
@@ -60,11 +61,16 @@ class OpenColorScorer:
     taxonomy: str = "cityscapes"
     crop: int = 0
     sha256: str = "ab" * 32
+    seen: frozenset[str] = frozenset()
 
     def __call__(self, device: str) -> ColorScorer:
         assert device == "cpu"
         return ColorScorer(
-            Taxonomy.load(self.taxonomy), swap=self.swap, crop=self.crop, sha256=self.sha256
+            Taxonomy.load(self.taxonomy),
+            swap=self.swap,
+            crop=self.crop,
+            sha256=self.sha256,
+            seen=self.seen,
         )
 
 

@@ -137,6 +137,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(tmp_path: Path) -> No
             object_area=np.zeros(0, np.int32),
             object_correct=np.zeros(0, np.int32),
             object_origin=np.zeros(0, np.str_),
+            object_pixels=np.zeros(0, np.str_),
             features=None,
         )
         found = interval(right.sum() / 4000, bootstrap(counts, replicates=200).acc_valid)

@@ -23,8 +23,8 @@ HEAVY = {"torch", "torchvision", "apache_beam"}
 ORDER = (
     "errors", "rng", "progress", "threads", "devices", "taxonomy", "checkpoints", "scene", "roles",
     "images", "pictures", "fit", "editing", "output", "reader", "sources", "indexing", "donors",
-    "placing", "planning", "styles", "config", "rendering", "inspection", "prepare", "forecast",
-    "run", "sample_world", "training",
+    "placing", "planning", "styles", "exemplars", "config", "rendering", "inspection", "prepare",
+    "forecast", "run", "sample_world", "training",
 )  # fmt: skip
 """The folders and modules of `pipeline/`; each may import those before it."""
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "misc", "common", "tools"}

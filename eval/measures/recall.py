@@ -12,6 +12,8 @@ import numpy.typing as npt
 from eval.confusion import VOID
 from pipeline.scene import INSTANCES_PER_CLASS, InstanceMap
 
+PIXEL_SOURCES = ("kept", "donor", "rendered", "seam", "exemplar")
+"""Where pixels of composites come from, by the numbers of `pixel_source`."""
 READABLE = 0.5
 """Share of an object's pixels that must be predicted as its class."""
 SMALL, LARGE = 32**2, 96**2
@@ -33,6 +35,8 @@ class ObjectScore:
     """Those of them that are predicted as its class."""
     origin: str
     """`source`, `moved`, `pasted` and so on as in the manifest, or `real`."""
+    pixels: str = ""
+    """Of composites: where most of its pixels come from; see `PIXEL_SOURCES`."""
 
     @property
     def readable(self) -> bool:
@@ -52,6 +56,7 @@ def score_objects(
     *,
     origins: Mapping[int, str],
     default_origin: str,
+    pixel_source: npt.NDArray[np.uint8] | None = None,
 ) -> list[ObjectScore]:
     """Score all single objects of evaluated classes in an image.
 
@@ -61,6 +66,7 @@ def score_objects(
         prediction: Evaluated classes or `VOID`, uint8 [H, W].
         origins: Where objects come from, by id.
         default_origin: Where all others come from.
+        pixel_source: Of composites: where pixels come from, uint8 [H, W].
     """
     single = (instance >= INSTANCES_PER_CLASS) & (target != VOID)
     ids, first, inverse, areas = np.unique(
@@ -68,6 +74,11 @@ def score_objects(
     )
     classes = target[single]
     right = np.bincount(inverse[classes == prediction[single]], minlength=len(ids))
+    pixels = [""] * len(ids)
+    if pixel_source is not None:
+        kinds = len(PIXEL_SOURCES)
+        cells = np.bincount(inverse * kinds + pixel_source[single], minlength=kinds * len(ids))
+        pixels = [PIXEL_SOURCES[k] for k in cells.reshape(-1, kinds).argmax(axis=1)]
     return [
         ObjectScore(
             id=int(ids[k]),
@@ -75,6 +86,7 @@ def score_objects(
             area=int(areas[k]),
             correct=int(right[k]),
             origin=origins.get(int(ids[k]), default_origin),
+            pixels=pixels[k],
         )
         for k in range(len(ids))
     ]

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader
 from eval.job import EvalSpec
 from eval.reports.gate import ratio
 from eval.reports.pictures import Drawn, draw_extremes
-from eval.reports.report import RecallRow, Report, Score
+from eval.reports.report import RecallRow, Report, RunRow, Score
 from eval.scores import HEADLINE
 from hdmodel.atomic import write_atomically
 
@@ -139,7 +139,7 @@ def _context(report: Report) -> dict[str, Any]:
         "report": report,
         "headline": HEADLINE,
         "classes": class_rows(report),
-        "protocol": protocol_rows(report.protocol),
+        "protocol": [*protocol_rows(report.protocol), *_photo_rows(report.run)],
         "recall": _recall_rows(report),
         "failed": report.failed_rules,
     }
@@ -155,12 +155,23 @@ def protocol_rows(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
+def _photo_rows(run: RunRow) -> list[tuple[str, str]]:
+    """Where pixels come from that are not rendered, in words."""
+    if run.photo == "rendered":
+        return []
+    seen = f", {run.exemplars_seen} of which the scorer learnt from"
+    rows = [("photos", run.photo), ("pixels copied from", f"{run.exemplars} scenes{seen}")]
+    near = f"a scene itself, and {run.exclude_near} before and after it in order of names"
+    return [*rows, ("never copied from", near)] if run.photo == "exemplar" else rows
+
+
 def _recall_rows(report: Report) -> list[dict[str, Any]]:
     rows = []
-    for by in ("all", "origin", "size"):
+    for by in ("all", "origin", "size", "pixels"):
         ours, theirs = (_recall(side.recall, by) for side in (report.rendered, report.oracle))
         for group in dict.fromkeys([*ours, *theirs]):
-            rows.append({"group": group, "rendered": ours.get(group), "oracle": theirs.get(group)})
+            words = f"{group} pixels" if by == "pixels" else group
+            rows.append({"group": words, "rendered": ours.get(group), "oracle": theirs.get(group)})
     return rows
 
 

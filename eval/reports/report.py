@@ -59,11 +59,21 @@ class ImageRow(Settings):
 class RecallRow(Settings):
     """How many objects of a group can be read."""
 
-    by: Literal["all", "origin", "class", "size"]
+    by: Literal["all", "origin", "class", "size", "pixels"]
     group: str
     objects: int
     readable: int
     value: float | None
+
+
+class PixelSourceRow(Settings):
+    """The scores of the pixels of composites that come from one source."""
+
+    source: str
+    share: float
+    """Of all pixels, 0..1."""
+    acc_valid: float | None
+    mean_iou: float | None
 
 
 class SideReport(Settings):
@@ -90,6 +100,8 @@ class SideReport(Settings):
     """Pixels, rows targets, columns predictions; the last of each is void."""
     worst: list[ImageRow]
     best: list[ImageRow]
+    pixel_sources: list[PixelSourceRow] = Field(default_factory=list)
+    """Of composites: the scores of kept, donor, rendered, seam and exemplar pixels apart."""
 
 
 class ExcludedRow(Settings):
@@ -115,6 +127,14 @@ class RunRow(Settings):
     """How many samples were not scored."""
     excluded: list[ExcludedRow]
     """The first of them."""
+    photo: str = "rendered"
+    """Where their pixels come from: rendered, composite or exemplar."""
+    exclude_near: int = 0
+    """How many scenes before and after their own nothing was copied from."""
+    exemplars: int = 0
+    """From how many other scenes pixels were copied."""
+    exemplars_seen: int = 0
+    """How many of these the scorer learnt from."""
 
 
 class RealRow(Settings):
@@ -126,6 +146,8 @@ class RealRow(Settings):
     photos: int
     without_photo: int = 0
     """Scenes that have no photo, and were left out."""
+    seen: int = 0
+    """How many of the photos the scorer learnt from."""
 
 
 class RuleRow(Settings):
