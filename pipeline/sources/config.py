@@ -44,13 +44,13 @@ class DatasetConfig(Settings):
     """One of `FORMATS`."""
     split: str | None = None
     """The part of the dataset to use, such as train or val."""
+    half: Literal[1, 2] | None = None
+    """One half of the scenes, which shares none with the other: every other 16 in the order of
+    their names."""
     only: Patterns = ()
     """Patterns of names, such as `0016E5*`: scenes that match none are left out."""
     without: Patterns = ()
     """Patterns of names: scenes that match one are left out."""
-    half: Literal[1, 2] | None = None
-    """One half of these scenes, which shares none with the other: every other 16 in the order of
-    their names."""
     taxonomy: str | None = None
     """A shipped taxonomy's name or a YAML file; the format's own if none is given."""
     instances: InstanceMode | None = None

@@ -87,6 +87,11 @@ def _bend(role: Role, folder: str | None, suffixes: tuple[str, ...] | None) -> R
 
 
 def _open_zarr(tree: Tree, config: DatasetConfig) -> Source:
+    if config.half is not None:
+        raise DatasetError(
+            f"{tree.root}: half: samples of an output may show the same photo in both halves; "
+            "expected the dataset that it was made of"
+        )
     if config.split is not None:
         raise DatasetError(f"{tree.root}: format {ZARR_FORMAT!r} has no splits, leave split out")
     source = open_zarr(

@@ -25,7 +25,7 @@ def select_scenes(
     Raises:
         DatasetError: None is left, or a pattern matches none.
     """
-    chosen = list(scenes)
+    chosen = [s for k, s in enumerate(scenes) if config.half in (None, k // RUN % 2 + 1)]
     for key, patterns, wanted in (
         ("only", config.only, True),
         ("without", config.without, False),
@@ -42,8 +42,6 @@ def select_scenes(
                 for scene in chosen
                 if any(fnmatchcase(scene.name, pattern) for pattern in patterns) == wanted
             ]
-    if config.half is not None:
-        chosen = [s for k, s in enumerate(chosen) if k // RUN % 2 == config.half - 1]
     if not chosen:
         raise DatasetError(f"{where}: only, without and half leave none of {len(scenes)} scenes")
     return tuple(chosen)
