@@ -1,14 +1,18 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from pipeline.editing.appearance import Appearance, look_at
 from pipeline.editing.cutout import OperationSkipped
 from pipeline.editing.object_state import free_id
 from pipeline.editing.program import (
     ChangeClass,
     CropZoom,
     Drop,
+    Flip,
     MirrorScene,
     Move,
     Operation,
@@ -124,6 +128,25 @@ def test_an_object_hidden_before_a_crop_was_not_cropped() -> None:
     crop = CropZoom(top=0, left=0, height=30, width=60)
     result = run(street(), over, crop, donors=[street("other")])
     assert 26000 not in {e.instance for e in result.log if e.kind == "cropped"}
+
+
+def test_what_an_object_looks_like_is_measured_only_where_it_is_put(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+
+    def counted(*arguments: Any, **options: Any) -> Appearance:
+        seen.append(arguments)
+        return look_at(*arguments, **options)
+
+    monkeypatch.setattr("pipeline.editing.canvas.look_at", counted)
+    over = Paste(donor="other", donor_instance=26001, row=22, column=5)
+    edits = (over, ChangeClass(instance=26001, to="bus"), Drop(instance=24000))
+    made = run(street(photo=True), *edits, donors=[street("other")])
+    assert len(made.instances) == 3
+    assert seen == []
+    run(street(photo=True), *edits, Flip(instance=26000), donors=[street("other")])
+    assert len(seen) == 1
 
 
 def test_four_thousand_objects() -> None:

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.editing.appearance import Appearance
 from pipeline.editing.cutout import Cutout, OperationSkipped, cut_out, place
 from pipeline.editing.program import Jitter
 from pipeline.editing.recompose import edit
+from pipeline.editing.shade import Shade
 from tests.edited_scenes import CITY, slowly
 from tests.scenes import PERSON, street
 
@@ -46,6 +48,32 @@ def test_scaling_samples_at_pixel_centres(
 def test_cut_out_is_tight() -> None:
     shape = cut_out(street().instance, 26000)
     assert (shape.top, shape.left, shape.mask.shape, shape.contact_row) == (15, 8, (4, 8), 18)
+
+
+@slowly
+@given(st.integers(-4, 9), st.integers(-4, 9), st.integers(1, 9), st.integers(1, 9), st.data())
+def test_a_sampled_shape_is_that_of_the_sampled_picture(
+    top: int, left: int, height: int, width: int, data: st.DataObject
+) -> None:
+    bits = data.draw(st.lists(st.booleans(), min_size=height * width, max_size=height * width))
+    mask = np.array(bits).reshape(height, width)
+    whole = np.zeros((22, 22), np.int32)  # the picture with a margin that it does not show
+    whole[top + 4 : top + 4 + height, left + 4 : left + 4 + width] = 26000 * mask
+    lines = st.lists(st.integers(0, 9), min_size=1, max_size=14).map(sorted).map(np.array)
+    rows, columns = data.draw(lines), data.draw(lines)
+    picture = whole[4:14, 4:14][rows[:, None], columns]
+    share = np.ones((height + 1, width + 2), np.float32)
+    seen = Appearance(np.zeros((height, width, 3), np.uint8), Shade(share, margin=1))
+    found = Cutout(top, left, mask, seen).sampled(rows, columns)
+    if not picture.any():
+        assert found is None
+        return
+    assert found is not None
+    assert found.appearance is not None
+    assert found.appearance.photo.shape[:2] == found.mask.shape
+    expected = cut_out(picture, 26000)
+    assert found.box == expected.box
+    np.testing.assert_array_equal(found.mask, expected.mask)
 
 
 def test_bending_keeps_the_feet_and_stays_near_the_contour() -> None:

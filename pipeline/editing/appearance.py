@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.editing.boxes import Box, slices
+from pipeline.editing.boxes import Box
 from pipeline.editing.pixels import resampled, with_gain, without_background
 from pipeline.editing.shade import Shade, measure_shade
 from pipeline.scene import LabelMap, Photo
@@ -51,13 +51,14 @@ class Appearance:
         photo = self.photo[rows.clip(0, height - 1), columns.clip(0, width - 1)]
         return Appearance(photo, self.shade.scaled(photo.shape[:2]))
 
-    def in_light(self, gain: npt.NDArray[np.floating]) -> "Appearance":
-        """The object in more or less light.
+    def in_light(self, gain: npt.NDArray[np.floating], *, haze: float = 0.0) -> "Appearance":
+        """The object in more or less light, and behind less haze.
 
         Args:
             gain: Factor on the light of each channel [3].
+            haze: Light that is taken away first, below 1; negative where some is added.
         """
-        return Appearance(with_gain(self.photo, gain), self.shade)
+        return Appearance(with_gain(self.photo, gain, haze=haze), self.shade)
 
 
 def look_at(photo: Photo, label: LabelMap, box: Box, mask: Mask, *, ground: Mask) -> Appearance:
@@ -71,6 +72,6 @@ def look_at(photo: Photo, label: LabelMap, box: Box, mask: Mask, *, ground: Mask
         ground: Which classes it may stand on, bool [num_classes].
     """
     return Appearance(
-        without_background(photo[slices(box)], mask),
+        without_background(photo, box, mask),
         measure_shade(photo, label, box, mask, ground=ground),
     )

@@ -20,7 +20,7 @@ from pipeline.editing.maps import Maps
 from pipeline.editing.object_state import ObjectState, free_id, measure_things
 from pipeline.editing.occlusion import ContactRows
 from pipeline.editing.picture import Base, Picture
-from pipeline.editing.shade import traces_of
+from pipeline.editing.shade import measure_shade, traces_of
 from pipeline.roles import ClassRoles
 from pipeline.scene import INSTANCES_PER_CLASS, InstanceMap, LabelMap, Scene
 
@@ -66,7 +66,7 @@ class Canvas:
         self._shapes: dict[int, Cutout] = {}
         """The whole shapes of objects that operations put where they are."""
         self._journal = Journal()
-        self._base = None if scene.photo is None else Base(scene.photo, self.maps)
+        self._base = None if scene.photo is None else Base(scene.photo)
         for instance, state in self._measure().items():
             self.objects[instance] = replace(state, source_instance=instance)
 
@@ -92,8 +92,8 @@ class Canvas:
         mask = self.maps.instance[top:bottom, left:right] == instance
         return tight(mask, top=top, left=left)
 
-    def shape(self, instance: int) -> Cutout:
-        """The visible shape of an object.
+    def outline(self, instance: int) -> Cutout:
+        """The visible shape of an object, without what it looks like.
 
         Raises:
             OperationSkipped: There is no such object, or nothing of it can be seen.
@@ -101,6 +101,15 @@ class Canvas:
         shape = self.visible(instance)
         if shape is None:
             raise OperationSkipped(f"the scene has no object {instance}")
+        return shape
+
+    def shape(self, instance: int) -> Cutout:
+        """The visible shape of an object, and what it looks like where the scene has a photo.
+
+        Raises:
+            OperationSkipped: There is no such object, or nothing of it can be seen.
+        """
+        shape = self.outline(instance)
         return replace(shape, appearance=self._appearance(instance, shape))
 
     def picture(self) -> Picture:
@@ -133,7 +142,7 @@ class Canvas:
         Raises:
             OperationSkipped: Nothing of it can be seen, or there is no stuff to fill the hole with.
         """
-        shape = self.shape(instance)
+        shape = self.outline(instance)
         box, hole = shape.box, shape.mask.copy()
         if instance not in self._shapes:
             self._forget_traces(instance, shape)
@@ -190,7 +199,7 @@ class Canvas:
         Raises:
             OperationSkipped: Nothing of it can be seen.
         """
-        shape = self.shape(instance)
+        shape = self.outline(instance)
         patch = self.maps.view(slices(shape.box)).copy()
         patch.paint(shape.mask, new, stamp=self.stamp)
         self._write(shape.box, patch)
@@ -204,7 +213,7 @@ class Canvas:
         for other, behind in before.items():
             if (covered := behind.maps.instance == instance).any():
                 maps = behind.maps.copy()
-                maps.label[covered], maps.instance[covered] = new // INSTANCES_PER_CLASS, new
+                maps.paint(covered, new, stamp=self.stamp)
                 self._behind[other] = replace(behind, maps=maps)
         self._journal.note(lambda: self._restore_behind(before))
 
@@ -246,33 +255,44 @@ class Canvas:
             self._shapes[instance] = replace(shape.mirrored(), left=left)
 
     def take(self, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]) -> list[int]:
-        """Rebuild the picture from some of its rows and columns, in the order given.
+        """Rebuild the picture from some of its rows and columns.
 
-        What the picture no longer shows of an object does not count as hidden: its whole area is
-        from then on the part of it that lies in the picture.
+        What the picture no longer shows of an object does not count as hidden: its whole area, and
+        its shape where an operation put it, is from then on the part that lies in the picture.
+
+        Args:
+            rows: The row that each row shows, ascending [H].
+            columns: The column that each column shows, ascending [W].
 
         Returns:
             The ids of objects that can no longer be seen, but could be before.
         """
         before, shown = self.objects, set(np.unique(self.maps.instance).tolist())
         window = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
-        picture = None if self._base is None else self.picture()
+        if self._base is not None:
+            self._base.take(self.maps, rows, columns)
         self.maps = self.maps.sampled(rows, columns)
-        if self._base is not None and picture is not None:
-            self._base.take(picture, self.maps, rows, columns)
         self._behind.clear()
-        self._shapes.clear()
         height, width = self.size
         growth = height * width / ((window[2] - window[0]) * (window[3] - window[1]))
-        self.objects = {}
+        shapes, self._shapes, self.objects = self._shapes, {}, {}
         for instance, seen in self._measure().items():
             old = before[instance]
             area = max(round(old.area * part_in(old.box, window) * growth), seen.area)
             self.objects[instance] = replace(old, box=seen.box, area=area)
+            if instance in shapes:
+                self._carry(instance, shapes[instance].sampled(rows, columns))
         lost = before.keys() - self.objects.keys()
         self.gone.update(lost)
         self.touched.update(self.objects)
         return sorted(lost & shown)
+
+    def _carry(self, instance: int, shape: Cutout | None) -> None:
+        """Note the whole shape of an object that was put before the picture was rebuilt."""
+        assert shape is not None  # some of it can be seen
+        state = replace(self.objects[instance], box=shape.box, area=shape.area)
+        self.objects[instance], self._shapes[instance] = state, shape
+        self._contact[instance] = shape.contact_row
 
     def _measure(self) -> dict[int, ObjectState]:
         """Find all single objects, and how far down they and the crowds reach."""
@@ -288,6 +308,8 @@ class Canvas:
         if whole is not None:
             rows, columns = slices(shape.box, within=whole.box)
             return whole.appearance and whole.appearance.part(rows, columns)
+        if self.maps.origin[slices(shape.box)][shape.mask].any():
+            return None  # it was made another class, and no photo shows it as one of that
         return look_at(
             self._base.photo,
             self.maps.label,
@@ -298,16 +320,13 @@ class Canvas:
 
     def _forget_traces(self, instance: int, shape: Cutout) -> None:
         """Note where the photo shows the shadow and the contour of an object that goes."""
-        if self._base is None or shape.appearance is None:
+        if self._base is None:
             return
-        stale = self._base.stale
+        photo, stale = self._base.photo, self._base.stale
+        label, ground = self.maps.label, self.roles.support[instance // INSTANCES_PER_CLASS]
+        shade = measure_shade(photo, label, shape.box, shape.mask, ground=ground)
         window, traces = traces_of(
-            shape.appearance.shade,
-            shape.box,
-            shape.mask,
-            self.maps.label,
-            ground=self.roles.support[instance // INSTANCES_PER_CLASS],
-            surface=self.roles.surface,
+            shade, shape.box, shape.mask, label, ground=ground, surface=self.roles.surface
         )
         before = stale[window].copy()
         stale[window] |= traces

@@ -57,6 +57,26 @@ class Cutout:
         columns = slice(left - self.left, right - self.left)
         return replace(shape, appearance=self.appearance.part(rows, columns))
 
+    def sampled(self, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]) -> "Cutout | None":
+        """The shape in a picture made of some rows and columns of its own; None if none are there.
+
+        Args:
+            rows: The row that each row shows, ascending [H].
+            columns: The column that each column shows, ascending [W].
+        """
+        top, left, bottom, right = self.box
+        down = np.flatnonzero((rows >= top) & (rows < bottom))
+        across = np.flatnonzero((columns >= left) & (columns < right))
+        if not (len(down) and len(across)):
+            return None
+        rows, columns = rows[down] - top, columns[across] - left
+        seen = self.appearance
+        if seen is not None:
+            window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+            seen = seen.part(*window).scaled((len(down), len(across)))
+        mask = self.mask[rows[:, None], columns]
+        return Cutout(int(down[0]), int(across[0]), mask, seen).tightened()
+
 
 def cut_out(instances: InstanceMap, instance: int) -> Cutout:
     """The visible shape of an object.

@@ -223,7 +223,7 @@ def _(operation: Replace, editor: Editor) -> None:
     editor.editable(operation.instance)
     donor = editor.donors(operation.donor, operation.donor_instance)
     donor = donor.mirrored() if operation.flip else donor
-    there = editor.canvas.shape(operation.instance).box
+    there = editor.canvas.outline(operation.instance).box
     shape = stand_in(donor, for_box=there, scale=operation.scale)
     editor.canvas.erase(operation.instance)
     editor.canvas.retire(operation.instance)

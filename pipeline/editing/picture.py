@@ -27,6 +27,8 @@ class PixelSource(IntEnum):
     RENDERED = 2
     SEAM = 3
     EXEMPLAR = 4
+    SUBSTITUTE = 5
+    """Of a class that no photo shows: copied as the class beside it is."""
     HOLE = 254
     """Stuff that the photo does not show: from exemplars, or the generator."""
     UNSEEN = 255
@@ -49,18 +51,15 @@ class Picture:
 
 
 class Base:
-    """The photo that edits start from, until the picture is enlarged and it starts anew.
+    """The photo of the source scene, mirrored and enlarged as edits do.
 
     Args:
-        photo: RGB of the source scene, uint8 [H, W, 3]; not modified.
-        maps: Of the source scene.
+        photo: RGB, uint8 [H, W, 3]; not modified.
     """
 
-    def __init__(self, photo: Photo, maps: Maps) -> None:
+    def __init__(self, photo: Photo) -> None:
         self.photo = photo
-        self._source = np.zeros(maps.size, np.uint8)
-        self._origin = maps.origin.copy()
-        self.stale = np.zeros(maps.size, np.bool_)
+        self.stale = np.zeros(photo.shape[:2], np.bool_)
         """Pixels that show traces of objects that were taken away: shadow and contour [H, W]."""
 
     def compose(self, maps: Maps, shapes: Iterable[tuple[int, Cutout]]) -> Picture:
@@ -71,11 +70,10 @@ class Base:
             shapes: The objects that were put, by instance id; those without an appearance have
                 to be drawn.
         """
-        photo, source = self.photo.copy(), self._source.copy()
-        source[self.stale & (source == PixelSource.KEPT)] = PixelSource.HOLE
-        changed = maps.origin != self._origin
-        things = maps.instance >= INSTANCES_PER_CLASS
-        source[changed] = np.where(things[changed], PixelSource.UNSEEN, PixelSource.HOLE)
+        photo, source = self.photo.copy(), np.zeros(maps.size, np.uint8)
+        changed = maps.origin > 0
+        source[changed | self.stale] = PixelSource.HOLE
+        source[changed & (maps.instance >= INSTANCES_PER_CLASS)] = PixelSource.UNSEEN
         for instance, shape in shapes:
             if shape.appearance is None:
                 continue
@@ -89,31 +87,25 @@ class Base:
     def mirror(self) -> None:
         """Mirror everything left to right."""
         self.photo = np.ascontiguousarray(self.photo[:, ::-1])
-        self._source = np.ascontiguousarray(self._source[:, ::-1])
-        self._origin = np.ascontiguousarray(self._origin[:, ::-1])
         self.stale = np.ascontiguousarray(self.stale[:, ::-1])
 
-    def take(
-        self,
-        picture: Picture,
-        maps: Maps,
-        rows: npt.NDArray[np.intp],
-        columns: npt.NDArray[np.intp],
-    ) -> None:
-        """Start anew from some rows and columns of a picture, in the order given.
+    def take(self, maps: Maps, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]) -> None:
+        """Enlarge a window.
+
+        Colours are interpolated, but not across pixels that are no longer kept: those that would
+        show a bit of one show the nearest pixel alone.
 
         Args:
-            picture: As composed before.
-            maps: As they are afterwards.
-            rows: The row that each row shows.
-            columns: The column that each column shows.
+            maps: As they are before.
+            rows: The row that each row shows, ascending [H].
+            columns: The column that each column shows, ascending [W].
         """
+        lost = ((maps.origin > 0) | self.stale).astype(np.float32)
         window = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-        height, width = maps.size
-        enlarged = Image.fromarray(picture.photo).resize(
-            (width, height), Image.Resampling.BILINEAR, box=window
+        photo, shown = (
+            Image.fromarray(plane).resize(maps.size[::-1], Image.Resampling.BILINEAR, box=window)
+            for plane in (self.photo, lost)
         )
-        self.photo = np.asarray(enlarged)
-        self._source = picture.source[rows[:, None], columns]
-        self._origin = maps.origin.copy()
-        self.stale = np.zeros(maps.size, np.bool_)
+        nearest, mixed = np.ix_(rows, columns), np.asarray(shown) > 0
+        self.photo = np.where(mixed[..., None], self.photo[nearest], np.asarray(photo))
+        self.stale = self.stale[nearest]

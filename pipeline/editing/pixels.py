@@ -1,6 +1,6 @@
 """The real pixels that an object brings along: cut out, resampled, without their background.
 
-Shape legend: h x w pixels of an object's box.
+Shape legend: H x W pixels of a photo, h x w of an object's box.
 """
 
 import numpy as np
@@ -8,37 +8,46 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
+from pipeline.editing.boxes import Box, slices
 from pipeline.scene import Photo
 
 Mask = npt.NDArray[np.bool_]
 
 INSET = 1
 """Pixels along an object's contour whose colours are taken from further inside."""
+THIN = 1.5
+"""Pixels of an object that are farther from any inside it are those of a thin part."""
 LEAST_INSET_SIDE = 16
 """Objects smaller than this on a side keep the colours of their contour; they have few others."""
 
 
-def without_background(photo: Photo, mask: Mask) -> Photo:
+def without_background(photo: Photo, box: Box, mask: Mask) -> Photo:
     """An object's own colours, spread over its whole box.
 
     Pixels along a contour show object and background mixed, and contours are drawn a little wide
-    or narrow. So the outermost pixels, and all beyond, take the colour of the nearest one inside.
+    or narrow. So the outermost pixels, and all beyond, take the colour of the nearest one inside;
+    where the object is thin, as legs and wheels are, it has no inside and keeps its own.
 
     Args:
-        photo: RGB of the object's box, uint8 [h, w, 3].
+        photo: RGB of its scene, uint8 [H, W, 3].
+        box: The object's, inside the picture.
         mask: Its pixels, bool [h, w], at least one.
+
+    Returns:
+        RGB of its box, uint8 [h, w, 3].
     """
     inner = mask
     if min(mask.shape) >= LEAST_INSET_SIDE:
-        # The border of the box is no contour where the object is cut by that of the picture.
-        eroded = ndimage.binary_erosion(mask, iterations=INSET, border_value=1)
-        inner = eroded if eroded.any() else mask
+        eroded = _inside_contour(mask, box, photo.shape[:2])
+        inner = eroded | (mask & (ndimage.distance_transform_edt(~eroded) > THIN))
+        inner = inner if inner.any() else mask
+    own = photo[slices(box)]
     if inner.all():
-        return photo
+        return own
     rows, columns = ndimage.distance_transform_edt(
         ~inner, return_distances=False, return_indices=True
     )
-    spread: Photo = photo[rows, columns]
+    spread: Photo = own[rows, columns]
     return spread
 
 
@@ -63,14 +72,16 @@ def linear_light(photo: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return light
 
 
-def with_gain(photo: Photo, gain: npt.NDArray[np.floating]) -> Photo:
-    """A patch in more or less light.
+def with_gain(photo: Photo, gain: npt.NDArray[np.floating], *, haze: float = 0.0) -> Photo:
+    """A patch in more or less light, and behind less haze.
 
     Args:
         photo: RGB, uint8 [..., 3].
         gain: Factor on the light of each channel [3].
+        haze: Light that is taken away first, below 1; negative where some is added.
     """
-    tables = _srgb(np.clip(_LINEAR[:, None] * gain, 0, 1))
+    clear = (_LINEAR[:, None] - haze) / (1 - haze)
+    tables = _srgb(np.clip(clear * gain, 0, 1))
     return np.stack([tables[photo[..., channel], channel] for channel in range(3)], axis=-1)
 
 
@@ -97,6 +108,17 @@ def dimmed(photo: Photo, shade: npt.NDArray[np.float32]) -> Photo:
         shade: The share of light that is left, 0..1 [...].
     """
     return _srgb(_LINEAR[photo] * shade[..., None])
+
+
+def _inside_contour(mask: Mask, box: Box, size: tuple[int, ...]) -> Mask:
+    """A mask without its outermost pixels; where the picture's border cuts it is no contour."""
+    top, left, bottom, right = box
+    height, width = size
+    cut = ((top == 0, bottom == height), (left == 0, right == width))
+    around = np.pad(mask, INSET, constant_values=cut)
+    eroded = ndimage.binary_erosion(around, iterations=INSET, border_value=1)
+    inside: Mask = eroded[INSET:-INSET, INSET:-INSET]
+    return inside
 
 
 def _srgb(light: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:

@@ -285,7 +285,7 @@ def _records(
     for instance, state in sorted(canvas.objects.items()):
         box, area = state.box, state.area
         if instance in canvas.touched:
-            shape = canvas.shape(instance)
+            shape = canvas.outline(instance)
             box, area = shape.box, shape.area
         class_id = instance // INSTANCES_PER_CLASS
         records.append(

@@ -20,18 +20,20 @@ MARGIN = 0.25
 """Margin around the object, as a share of its height."""
 FEET = 0.35
 """The part of the object's height, from below, beside which the ground is looked at."""
-DARKEST = 0.3
+DARKEST = 0.1
 """What is darker than this share of the ground around is no shadow, but something dark."""
 LEAST_GROUND = 24
 """Pixels of ground beside the feet from which a shadow can be measured."""
-FALL_OFF = 0.035
-"""Of the shadow that stands in where none can be measured, as a share of the object's height."""
+TOUCHING = 0.1
+"""The part of the object's height, from below, in which it touches the ground."""
+FALL_OFF = 0.03
+"""Over what distance the shadow of contact falls off, as a share of the object's height."""
 TRACE = 0.88
 """Ground with less light than this share shows that something stood there."""
 CONTOUR = 2
 """Pixels around an object that show some of it."""
-DEPTH = 0.55
-"""How much light that one takes away at the feet."""
+DEPTH = 0.6
+"""How much light the shadow of contact takes away where the object touches the ground."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,8 +73,8 @@ def measure_shade(photo: Photo, label: LabelMap, box: Box, mask: Mask, *, ground
     """The shadow of an object where it stands.
 
     How dark the ground beside its feet is against the ground further off, smoothed so that the
-    texture of the ground does not come along. Where there is too little of it, the soft shadow
-    that any object has along its lower contour.
+    texture of the ground does not come along; right at its lower contour at least the narrow, dark
+    rim that any object has, which smoothing would spread.
 
     Args:
         photo: RGB of its scene, uint8 [H, W, 3].
@@ -93,8 +95,9 @@ def measure_shade(photo: Photo, label: LabelMap, box: Box, mask: Mask, *, ground
     near[max(first, 0) :] = True
     feet = is_ground & near
     share = np.ones((height + margin, right - left + 2 * margin), np.float32)
+    contact = _contact(mask, margin, share.shape)
     if np.count_nonzero(feet) < LEAST_GROUND:
-        return Shade(_soft(mask, margin, share.shape), margin)
+        return Shade(contact, margin)
     # The brighter half of the ground is what no shadow lies on.
     reference = np.percentile(light[feet], 75)
     ratio = np.clip(light / max(float(reference), 1e-4), DARKEST, 1.0)
@@ -108,7 +111,7 @@ def measure_shade(photo: Photo, label: LabelMap, box: Box, mask: Mask, *, ground
     )
     share[inside] = found
     fade = _fade(share.shape, margin)
-    return Shade((1 - (1 - share) * fade).astype(np.float32), margin)
+    return Shade(np.minimum(1 - (1 - share) * fade, contact).astype(np.float32), margin)
 
 
 def lay_shade(
@@ -166,12 +169,16 @@ def traces_of(
     return window, traces
 
 
-def _soft(mask: Mask, margin: int, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """A shadow that falls off with the distance from the object's lower part."""
-    height, width = mask.shape
+def _contact(mask: Mask, margin: int, size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """The shadow of contact: it falls off with the distance from what touches the ground.
+
+    That is the lowest pixel of each column, where it is near the object's lowest row.
+    """
+    height = len(mask)
     solid = np.zeros(size, np.bool_)
-    low = max(0, height - max(2, round(FEET * height)))
-    solid[low:height, margin : margin + width] = mask[low:]
+    lowest = height - 1 - np.argmax(mask[::-1], axis=0)
+    touching = mask.any(axis=0) & (lowest >= height - max(2, round(TOUCHING * height)))
+    solid[lowest[touching], margin + np.flatnonzero(touching)] = True
     distance = ndimage.distance_transform_edt(~solid)
     soft = 1 - DEPTH * np.exp(-distance / max(1.0, FALL_OFF * height))
     share: npt.NDArray[np.float32] = (1 - (1 - soft) * _fade(size, margin)).astype(np.float32)
