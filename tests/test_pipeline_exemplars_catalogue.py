@@ -51,10 +51,25 @@ def test_a_saved_catalogue_is_read_as_it_was(tmp_path: Path) -> None:
     found = Catalogue.open(tmp_path / "exemplars.parquet")
     assert found.names == ("a", "b", "c")
     assert found.size == made.size
-    for name in ("cells", "scenes", "ids", "boxes", "silhouettes"):
+    for name in ("pixels", "cells", "scenes", "ids", "boxes", "silhouettes"):
         np.testing.assert_array_equal(getattr(found, name), getattr(made, name))
         assert getattr(found, name).dtype == getattr(made, name).dtype
-    assert found.classes.tolist() == sorted({ROAD, BUILDING, SKY, CAR, PERSON})
+    assert set(np.flatnonzero(found.classes())) == {ROAD, BUILDING, SKY, CAR, PERSON}
+    assert set(np.flatnonzero(found.classes(without=("b", "c", "z")))) == {ROAD, SKY}
+
+
+def test_a_catalogue_without_objects_is_read_too(tmp_path: Path) -> None:
+    Catalogue.of([record(layered("a", sky=8))]).save(tmp_path / "exemplars.parquet")
+    found = Catalogue.open(tmp_path / "exemplars.parquet")
+    assert found.fitting(CAR, car_shape(4, 8), (0, 0, 4, 8), without=(), draw=0) is None
+    assert found.showing(SKY, without=(), count=1) == ["a"]
+
+
+def test_of_equally_alike_scenes_the_first_comes_first() -> None:
+    catalogue = Catalogue.of([record(layered(name, sky=20)) for name in "abcdefg"])
+    for sky in (10, 20, 30):
+        cells = cells_of(layered("wanted", sky=sky, building=5).label)
+        assert catalogue.alike(cells, without=(), count=1) == ["a"]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PAR1"])
@@ -85,7 +100,7 @@ def test_scenes_that_show_most_of_a_class_come_first() -> None:
     assert found.showing(BUILDING, without=(), count=3) == []
 
 
-def test_a_class_that_only_small_objects_show_is_found() -> None:
+def test_a_class_that_few_pixels_show_is_found() -> None:
     tiny = with_cars("tiny", (51, 61, 3, 3))
     found = Catalogue.of([record(layered("none", sky=8)), record(tiny)])
     assert CAR not in found.cells

@@ -48,7 +48,7 @@ def test_what_lies_outside_the_holes_is_untouched() -> None:
     np.testing.assert_array_equal(filled.photo[~hole], photo[~hole])
     np.testing.assert_array_equal(photo, before)
     assert not filled.unfilled.any()
-    assert filled.missing == {}
+    assert not filled.unfilled.any()
 
 
 def test_each_class_is_filled_from_its_own_pixels() -> None:
@@ -87,26 +87,47 @@ def test_a_seed_decides_what_is_found() -> None:
     assert (one != other).any()
 
 
-def test_classes_that_nothing_shows_are_named_and_left() -> None:
+def test_classes_that_nothing_shows_are_left() -> None:
     photo, label = two_halves(50, 100)
     hole = disc(50, 100, row=25, column=50, radius=12)
     label[20:30, 45:55] = 9
     label[30:32, 45:50] = 4
     filled = fill_holes(photo, label, hole)
-    assert filled.missing == {4: 10 / 5000, 9: 100 / 5000}
     np.testing.assert_array_equal(filled.unfilled, (label == 9) | (label == 4))
     np.testing.assert_array_equal(filled.photo[filled.unfilled], photo[filled.unfilled])
     rest = hole & ~filled.unfilled
     assert (filled.photo[rest & (label == 3)] < 80).all()
 
 
-def test_a_class_with_fewer_pixels_than_asked_for_is_missing() -> None:
+def test_a_class_of_which_few_pixels_are_kept_comes_from_exemplars_that_show_more() -> None:
     photo, label = two_halves(50, 100)
     hole = disc(50, 100, row=25, column=50, radius=12)
     label[20:30, 45:55] = 9
     label[2:4, 2:7] = 9
-    assert fill_holes(photo, label, hole, fewest=10).missing == {}
-    assert fill_holes(photo, label, hole, fewest=11).missing == {9: 100 / 5000}
+    photo[2:4, 2:7] = 33
+    more = np.full((20, 20, 3), 77, np.uint8), np.full((20, 20), 9, np.uint8)
+    fewer = more[0][:2, :3], more[1][:2, :3]
+    wanted = hole & (label == 9)
+    for exemplars, fewest, color, used in (
+        ([], 11, 33, ()),
+        ([fewer], 11, 33, ()),
+        ([more], 10, 33, ()),
+        ([fewer, more], 11, 77, None),
+    ):
+        filled = fill_holes(photo, label, hole, exemplars=exemplars, fewest=fewest)
+        assert not filled.unfilled.any()
+        assert (filled.photo[wanted] == color).all()
+        assert used is None or filled.used == used
+    assert 1 in filled.used
+
+
+def test_only_exemplars_that_were_copied_from_are_told() -> None:
+    photo, label = two_halves(50, 100)
+    hole = disc(50, 100, row=25, column=50, radius=12)
+    label[20:30, 45:55] = 9
+    without = np.full((20, 20, 3), 50, np.uint8), np.full((20, 20), 5, np.uint8)
+    shows = np.full((20, 20, 3), 77, np.uint8), np.full((20, 20), 9, np.uint8)
+    assert fill_holes(photo, label, hole, exemplars=[without, shows]).used == (1,)
 
 
 def test_a_class_of_an_exemplar_comes_from_it_alone() -> None:
@@ -118,7 +139,8 @@ def test_a_class_of_an_exemplar_comes_from_it_alone() -> None:
     foreign_label[:, 40:] = 3
     foreign[:, 40:] = 255
     filled = fill_holes(photo, label, hole, exemplars=[(foreign, foreign_label)])
-    assert filled.missing == {}
+    assert not filled.unfilled.any()
+    assert filled.used == (0,)
     borrowed = filled.photo[label == 9]
     assert borrowed.min() >= 100
     assert borrowed.max() < 120

@@ -44,6 +44,7 @@ def drawn(label: LabelMap, *exemplars: LabelMap, threads: int = 1, seed: int = 0
         threads=threads,
     )
     assert not made.missing.any()
+    assert set(made.used) <= set(range(len(exemplars)))
     return made.photo
 
 
@@ -51,7 +52,7 @@ def test_the_photo_of_the_same_label_map_is_copied() -> None:
     label = halves(30)
     photo = drawn(label, label)
     same = (photo == noise(0, label)).all(axis=-1)
-    assert same.mean() > 0.98
+    assert same.mean() > 0.9
 
 
 def test_classes_come_from_their_own_pixels_wherever_they_lie() -> None:

@@ -1,6 +1,9 @@
 """The estimate of a hole: found on a coarse level first, improved on finer ones."""
 
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.exemplars.field import (
     NOWHERE,
@@ -24,14 +27,27 @@ _UNSURE = np.float32(1e6)
 """The cost of what no coarser level proposed."""
 
 
-def estimate(level: Level, *, levels: int, key: int, workers: Workers) -> Pixels:
-    """Colours of the pixels to fill, whole numbers, float32 [H, W, 3]; elsewhere the known ones.
+@dataclass(frozen=True, slots=True, eq=False)
+class Estimate:
+    """What a level looks like when it is filled."""
+
+    colours: Pixels
+    """Whole numbers, float32 [H, W, 3]; the known ones where nothing was to be filled."""
+    rows: npt.NDArray[np.integer]
+    """The rows of the level that hold a pixel which some choice points at, sorted."""
+
+
+def estimate(
+    level: Level, *, levels: int, key: int, workers: Workers, last_rounds: int = ROUNDS
+) -> Estimate:
+    """Colours of the pixels to fill.
 
     Args:
         level: The picture; each class to fill has pixels to copy.
         levels: How many sizes it is drawn at.
         key: Decides what the search tries.
         workers: Where it runs.
+        last_rounds: Searches and votes at full size.
     """
     pyramid = [level]
     while len(pyramid) < levels:
@@ -47,19 +63,22 @@ def estimate(level: Level, *, levels: int, key: int, workers: Workers) -> Pixels
         field, costs = _carried(field, canvas, finer, key=key)
         canvas = finer
         vote(canvas, field, costs, workers=workers)
-        field = _improved(canvas, field, key=key, workers=workers)
+        rounds = ROUNDS if pyramid else last_rounds
+        field = _improved(canvas, field, key=key, workers=workers, rounds=rounds)
     meet_rims(canvas, field)
     height, width = level.classes.shape
     inner = canvas.target.reshape(height + 2 * REACH, canvas.width, 4)
-    colours: Pixels = inner[REACH : REACH + height, REACH : REACH + width, :3]
-    return colours
+    rows = np.unique(field[canvas.hole] // canvas.width) - REACH
+    return Estimate(inner[REACH : REACH + height, REACH : REACH + width, :3], rows)
 
 
-def _improved(canvas: Canvas, field: Indices, *, key: int, workers: Workers) -> Indices:
+def _improved(
+    canvas: Canvas, field: Indices, *, key: int, workers: Workers, rounds: int = ROUNDS
+) -> Indices:
     """Search and vote some rounds; the canvas takes the estimate."""
     costs = np.zeros(len(canvas.classes), np.float32)
     radius = max(len(canvas.classes) // canvas.width, canvas.width) // 2
-    for turn in range(ROUNDS):
+    for turn in range(rounds):
         seed = hashed(key, turn)
         field = search(canvas, field, costs, radius=radius, key=seed, workers=workers)
         vote(canvas, field, costs, workers=workers)

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from pipeline.exemplars.compiling import compiled
 
 REACH = 3
 """Pixels from the centre of a 7x7 patch to its side."""
@@ -64,7 +65,7 @@ class Canvas:
     """Rows from one photo to the next, of photos that lie below each other."""
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _hashed(key: int | np.int64, number: int) -> np.int64:
     """A whole number below 2**63 that depends on both arguments (splitmix64)."""
     mixed = np.uint64(key) + np.uint64(number) * np.uint64(0x9E3779B97F4A7C15)
@@ -73,7 +74,7 @@ def _hashed(key: int | np.int64, number: int) -> np.int64:
     return np.int64((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(1))
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nnan", "ninf", "nsz"})
+@compiled(fastmath={"reassoc", "contract", "nnan", "ninf", "nsz"})
 def _cost(
     target: Pixels, source: Pixels, pixel: int, candidate: int, width: int, limit: np.float32
 ) -> np.float32:
@@ -91,7 +92,7 @@ def _cost(
     return total
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _distance_cost(
     pixel: int, candidate: int, width: int, period: int, slope: np.float32
 ) -> np.float32:
@@ -100,7 +101,7 @@ def _distance_cost(
     return min(slope * np.float32(max(down, across)), _FARTHEST)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _search_part(
     first: int,
     last: int,
@@ -170,7 +171,7 @@ def _search_part(
         costs[pixel] = least
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _vote_part(
     first: int,
     last: int,

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from scipy import ndimage
@@ -40,9 +41,10 @@ class Filled:
     photo: Photo
     """RGB, uint8 [H, W, 3]; outside the holes the one that was given."""
     unfilled: Mask
-    """The pixels of the holes that are as they were, bool [H, W]."""
-    missing: dict[int, float]
-    """The classes of these, which too few kept pixels show: their share of the photo's pixels."""
+    """The pixels of the holes that are as they were, as neither the photo nor an exemplar shows
+    their class, bool [H, W]."""
+    used: tuple[int, ...]
+    """The exemplars that pixels were copied from, by their places among those given."""
 
 
 def fill_holes(
@@ -68,21 +70,24 @@ def fill_holes(
             are neither filled nor copied.
         exemplars: More photos, of any size, and their label maps: for classes that this photo does
             not show.
-        fewest: A class with fewer pixels to copy is missing; at least 1.
+        fewest: A class of which the photo keeps fewer pixels is copied from the exemplars, if they
+            show more of it; at least 1.
         seed: Decides what the search tries; 0 or more.
         threads: How many work on one hole.
-
-    Returns:
-        The photo, and which classes of the holes are missing in it and in the exemplars.
     """
     unknown = hole if hidden is None else hole | hidden
     classes = np.unique(label[hole]).tolist()
     kept = {c: int(np.count_nonzero((label == c) & ~unknown)) for c in classes}
-    abroad = [c for c in classes if kept[c] < fewest]
-    shown = {c: sum(int(np.count_nonzero(other == c)) for _, other in exemplars) for c in abroad}
-    missing = [c for c in abroad if shown[c] < fewest]
+    shown = {
+        c: sum(int(np.count_nonzero(other == c)) for _, other in exemplars)
+        for c in classes
+        if kept[c] < fewest
+    }
+    abroad = [c for c, count in shown.items() if count > kept[c]]
+    missing = [c for c in classes if not kept[c] and c not in abroad]
     unfilled = hole & np.isin(label, missing)
     filled = photo.copy()
+    used: set[int] = set()
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
         workers = Workers(pool, threads=threads)
         for number, (box, wanted) in enumerate(_parts(hole & ~unfilled)):
@@ -90,12 +95,21 @@ def fill_holes(
             borrowed = [c for c in inside if c in abroad]
             enough = {c: min(kept[c], ENOUGH) for c in inside if c not in abroad}
             window = _window(box, label, unknown, enough)
-            level, levels = _level(window, box, wanted, photo, label, unknown, borrowed, exemplars)
-            colours = estimate(level, levels=levels, key=hashed(seed, number), workers=workers)
-            inner = colours[slices(box, within=window)]
+            borrowings = _borrowings(borrowed, exemplars)
+            pieces = [(photo[slices(window)], label[slices(window)])]
+            pieces += [piece for _, piece in borrowings]
+            levels = _levels(wanted)
+            tops = _tops(pieces, levels=levels)
+            level = _level(
+                pieces, tops, slices(box, within=window), wanted, unknown[slices(window)], borrowed
+            )
+            key = hashed(seed, number)
+            found = estimate(level, levels=levels, key=key, workers=workers)
+            inner = found.colours[slices(box, within=window)]
             filled[slices(box)][wanted] = inner[wanted].astype(np.uint8)
-    shares = {c: int(np.count_nonzero(unfilled & (label == c))) / label.size for c in missing}
-    return Filled(filled, unfilled, shares)
+            copied = np.unique(np.searchsorted(tops, found.rows, side="right") - 1)
+            used.update(borrowings[piece - 1][0] for piece in copied.tolist() if piece)
+    return Filled(filled, unfilled, tuple(sorted(used)))
 
 
 def _parts(hole: Mask) -> Iterator[tuple[Box, Mask]]:
@@ -126,29 +140,43 @@ def _window(box: Box, label: LabelMap, hole: Mask, enough: dict[int, int]) -> Bo
         margin *= 2
 
 
-def _level(
-    window: Box,
-    box: Box,
-    wanted: Mask,
-    photo: Photo,
-    label: LabelMap,
-    hole: Mask,
-    borrowed: list[int],
-    exemplars: Sequence[Exemplar],
-) -> tuple[Level, int]:
-    """The window, and below it what exemplars show of the borrowed classes; and how many levels."""
-    depth = float(ndimage.distance_transform_cdt(np.pad(wanted, 1)).max())
-    levels = int(np.clip(np.ceil(np.log2(depth / CORE)) + 1, *LEVELS))
+def _depth(wanted: Mask) -> float:
+    """How far the innermost pixel of a hole is from its rim, in pixels."""
+    return float(ndimage.distance_transform_cdt(np.pad(wanted, 1)).max())
+
+
+def _levels(wanted: Mask) -> int:
+    """How many sizes a hole is filled at."""
+    return int(np.clip(np.ceil(np.log2(_depth(wanted) / CORE)) + 1, *LEVELS))
+
+
+def _tops(pieces: Sequence[Exemplar], *, levels: int) -> list[int]:
+    """The first rows of pieces: apart by a patch, at whole pixels, of the coarsest level."""
     tile = 1 << (levels - 1)
-    pieces = [(photo[slices(window)], label[slices(window)])]
-    pieces += list(_borrowings(borrowed, exemplars))
-    # Apart by a patch of the coarsest level, and each at a whole pixel of it.
-    tops, end = [], 0
-    for _, piece in pieces:
-        tops.append(end)
-        end += (-(-piece.shape[0] // tile) + REACH) * tile
+    rows = [(-(-len(piece) // tile) + REACH) * tile for _, piece in pieces[:-1]]
+    return [0, *accumulate(rows)]
+
+
+def _level(
+    pieces: Sequence[Exemplar],
+    tops: Sequence[int],
+    at_hole: tuple[slice, slice],
+    wanted: Mask,
+    unknown: Mask,
+    borrowed: list[int],
+) -> Level:
+    """The window, and below it what exemplars show of the borrowed classes.
+
+    Args:
+        pieces: The window of the photo, and parts of exemplars.
+        tops: Where each begins.
+        at_hole: Where in the window the box of the hole lies.
+        wanted: The hole in its box.
+        unknown: What is not known of the window.
+        borrowed: The classes that come from the exemplars.
+    """
     width = max(piece.shape[1] for _, piece in pieces)
-    end = tops[-1] + pieces[-1][1].shape[0]
+    end = tops[-1] + len(pieces[-1][1])
     colours = np.zeros((end, width, 3), np.float32)
     ids = np.full((end, width), -1, np.int64)
     for top, (pixels, piece) in zip(tops, pieces, strict=True):
@@ -156,27 +184,25 @@ def _level(
         colours[at], ids[at] = pixels, piece
     rows, columns = pieces[0][1].shape
     known = ids >= 0
-    known[:rows, :columns] &= ~hole[slices(window)]
+    known[:rows, :columns] &= ~unknown
     to_fill = np.zeros(ids.shape, np.bool_)
-    to_fill[:rows, :columns][slices(box, within=window)] = wanted
+    to_fill[:rows, :columns][at_hole] = wanted
     copied = known.copy()
     copied[rows:] &= np.isin(ids[rows:], borrowed)
     copied[:rows, :columns] &= ~np.isin(ids[:rows, :columns], borrowed)
     free = np.isin(np.unique(ids[ids >= 0]), borrowed)
-    classes, slopes = numbered(ids, slope=round(NEARNESS / max(depth, SHALLOWEST)))
+    classes, slopes = numbered(ids, slope=round(NEARNESS / max(_depth(wanted), SHALLOWEST)))
     slopes[free] = 0
-    return Level(colours, classes, known, to_fill, copied, slopes), levels
+    return Level(colours, classes, known, to_fill, copied, slopes)
 
 
-def _borrowings(borrowed: list[int], exemplars: Sequence[Exemplar]) -> Iterator[Exemplar]:
-    """The part of each exemplar that shows a borrowed class, with a margin."""
-    if not borrowed:
-        return
-    for photo, label in exemplars:
+def _borrowings(borrowed: list[int], exemplars: Sequence[Exemplar]) -> list[tuple[int, Exemplar]]:
+    """The parts of exemplars that show a borrowed class, with a margin, and which they are of."""
+    found = []
+    for number, (photo, label) in enumerate(exemplars if borrowed else ()):
         rows, columns = np.nonzero(np.isin(label, borrowed))
         if len(rows):
-            box = (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
-            at = slices(
-                (max(box[0] - REACH, 0), max(box[1] - REACH, 0), box[2] + REACH, box[3] + REACH)
-            )
-            yield photo[at], label[at]
+            top, left = max(rows.min() - REACH, 0), max(columns.min() - REACH, 0)
+            at = slices((top, left, rows.max() + 1 + REACH, columns.max() + 1 + REACH))
+            found.append((number, (photo[at], label[at])))
+    return found

@@ -1,8 +1,8 @@
 """The rims of holes: where a fill meets what was kept with a step, it is led up to it."""
 
 import numpy as np
-from numba import njit
 
+from pipeline.exemplars.compiling import compiled
 from pipeline.exemplars.field import Canvas, Indices, Pixels
 
 PASSES = 16
@@ -34,7 +34,7 @@ def meet_rims(canvas: Canvas, field: Indices) -> None:
         canvas.target[pixels, :3] = canvas.target[pixels, :3].clip(own.min(axis=0), own.max(axis=0))
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _measure(
     source: Pixels,
     steps: Pixels,
@@ -54,7 +54,7 @@ def _measure(
                     steps[pixel, channel] += source[beside, channel] - source[there, channel]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _spread(target: Pixels, steps: Pixels, classes: Indices, hole: Indices, width: int) -> None:
     """Add the mean of the steps that are near in the same class, less of it farther inside."""
     fading = np.zeros(len(classes), np.float32)

@@ -67,8 +67,8 @@ def draw_things(
             continue
         scene, gain = read(fit.scene)
         assert scene.photo is not None
-        box = slices(fit.box)
-        seen = without_background(scene.photo[box], scene.instance[box] == fit.instance)
+        shape = scene.instance[slices(fit.box)] == fit.instance
+        seen = without_background(scene.photo, fit.box, shape)
         seen = with_gain(seen[:, ::-1] if fit.mirrored else seen, gain)
         photo[at][mask] = resampled(seen, mask.shape)[mask]
         drawn[at] |= mask

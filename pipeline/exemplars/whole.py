@@ -19,6 +19,8 @@ from pipeline.scene import LabelMap, Photo
 
 COARSEST = 16
 """Rows of the coarsest level, at least."""
+LAST_ROUNDS = 1
+"""Searches and votes at full size, which take most of the time."""
 NEARNESS = 100_000
 """What a candidate costs that is as far from its place as the photo is high."""
 
@@ -31,6 +33,8 @@ class Drawn:
     """RGB, uint8 [H, W, 3]."""
     missing: Mask
     """Pixels of classes that no exemplar shows, drawn as the class next to them is, bool [H, W]."""
+    used: tuple[int, ...]
+    """The exemplars that pixels were copied from, by their places among those given."""
 
 
 def draw_photo(
@@ -63,8 +67,9 @@ def draw_photo(
     level = _stacked(_nearest_shown(label, missing), exemplars, begun, given, levels=levels)
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
         workers = Workers(pool, threads=threads)
-        colours = estimate(level, levels=levels, key=seed, workers=workers)
-    return Drawn(colours[:height].astype(np.uint8), missing)
+        found = estimate(level, levels=levels, key=seed, workers=workers, last_rounds=LAST_ROUNDS)
+    used = np.unique(found.rows // level.period) - 1
+    return Drawn(found.colours[:height].astype(np.uint8), missing, tuple(used.tolist()))
 
 
 def _nearest_shown(label: LabelMap, missing: Mask) -> LabelMap:

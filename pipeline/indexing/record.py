@@ -66,6 +66,8 @@ class SceneRecord:
     silhouettes: npt.NDArray[np.uint8]
     """The objects' visible shapes, each box divided into `SILHOUETTE` cells, as packed bits [n, b].
     """
+    pixels: npt.NDArray[np.int32]
+    """Pixels of each class [num_classes]."""
     grid: LabelMap
     """Class ids at the centres of a coarse grid [GRID]."""
 
@@ -146,6 +148,7 @@ def index_scene(scene: Scene, taxonomy: Taxonomy) -> SceneRecord:
             np.int16,
         ),
         silhouettes=_packed([silhouette(mask) for mask in masks]),
+        pixels=np.bincount(scene.label.ravel(), minlength=taxonomy.num_classes).astype(np.int32),
         grid=_coarse(scene.label),
     )
 
