@@ -64,8 +64,8 @@ class PhotoConfig(Settings):
     by the generator."""
     fill: Literal["auto", "exemplar", "generator"] = "auto"
     """Of a composite: who fills holes. exemplar: pixels of the same class, of this photo or, where
-    it has too few, of others of the dataset. auto: these, and the generator, if there is one,
-    for classes that no photo shows."""
+    it has too few, of others of the dataset; a class that none of them shows is refused. auto:
+    these, and the generator, if there is one, for classes that no photo shows."""
     contact: bool = True
     """Of a composite: whether objects cast the shadow at their feet that they had."""
     seam: bool = True
@@ -74,8 +74,17 @@ class PhotoConfig(Settings):
     """The dataset whose photos pixels are copied from: keys of a dataset section, in place of the
     job's own, such as `split: train`; with `root`, all keys of another dataset."""
     exclude_near: int = Field(default=0, ge=0)
-    """How many scenes before and after its own, in the order of their names, a sample takes nothing
-    from: in drives they show the same street. Its own scene is no exemplar in any case."""
+    """How many scenes before and after its own, in the order of their names, are no exemplars for a
+    sample: in drives they show the same street. Its own scene is none in any case."""
+
+    @model_validator(mode="after")
+    def _check_mode(self) -> Self:
+        for key in ("objects", "fill", "contact", "seam"):
+            if not self.is_composite and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} is for mode: composite, and mode is {self.mode}")
+        if not self.is_copied and (self.exemplars or self.exclude_near):
+            raise ValueError("exemplars and exclude_near are for mode: composite or exemplar")
+        return self
 
     @property
     def is_composite(self) -> bool:
@@ -96,6 +105,18 @@ class PhotoConfig(Settings):
         if self.objects == "rendered":
             return "photo.objects rendered"
         return "photo.fill generator" if self.fill == "generator" else None
+
+    def exemplar_dataset(self, own: DatasetConfig) -> DatasetConfig:
+        """The dataset that exemplars come from; the job's own, unless the job says otherwise.
+
+        Args:
+            own: The job's own dataset.
+
+        Raises:
+            ConfigError: `exemplars` does not describe one.
+        """
+        base = {} if "root" in self.exemplars else own.to_plain()
+        return DatasetConfig.parse({**base, **self.exemplars}, origin="photo.exemplars")
 
 
 class OutputConfig(Settings):
@@ -152,14 +173,8 @@ class RenderConfig(Settings):
         return self
 
     def exemplar_dataset(self) -> DatasetConfig:
-        """The dataset that exemplars come from; the job's own, unless the job says otherwise.
-
-        Raises:
-            ConfigError: `photo.exemplars` does not describe one.
-        """
-        changes = self.photo.exemplars
-        own = {} if "root" in changes else self.dataset.to_plain()
-        return DatasetConfig.parse({**own, **changes}, origin="photo.exemplars")
+        """As `PhotoConfig.exemplar_dataset`."""
+        return self.photo.exemplar_dataset(self.dataset)
 
     @classmethod
     def load(

@@ -13,6 +13,7 @@ from pipeline.fit import photos_per_batch
 from pipeline.indexing.index import index_scenes
 from pipeline.planning.quotas import QuotaReport, quota_lines
 from pipeline.prepare import PreparedJob, catalogue_of, plan_job, prepare
+from pipeline.rendering.exemplar import CHOSEN
 from pipeline.scene import INSTANCES_PER_CLASS
 from pipeline.sources.reading import CACHE_BYTES
 
@@ -20,6 +21,8 @@ GIB = 2**30
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2}
 OBJECT_NUMBER_BYTES = 24
 """Per pixel: the instance ids as int64, and the objects numbered through, twice."""
+FIELD_PIXEL_BYTES = 120
+"""Per pixel of the photo that is drawn and of each that it is copied from, measured."""
 PROCESS_BYTES = 960 << 20
 """What a worker process takes before any work (interpreter, torch, Beam), and the spare memory
 that its tuned allocator keeps."""
@@ -163,7 +166,8 @@ def _batch(config: RenderConfig) -> int:
 
 def _sample_bytes(job: PreparedJob, *, origin: bool) -> int:
     height, width = job.config.size
-    return height * width * (3 + 4 + job.taxonomy.label_dtype.itemsize + 2 * origin)
+    copied = job.config.photo.is_copied  # which photos show where their pixels are from
+    return height * width * (3 + 4 + job.taxonomy.label_dtype.itemsize + 2 * origin + copied)
 
 
 def _memory(job: PreparedJob) -> int:
@@ -187,6 +191,10 @@ def _memory(job: PreparedJob) -> int:
     cache = min(CACHE_BYTES, len(job.scenes) * _sample_bytes(job, origin=False))
     # A shard is in memory as it is composed, as it is rendered, and as it is compressed.
     per_worker = PROCESS_BYTES + 2 * weights + activations + 3 * shard + cache
+    if config.photo.mode == "exemplar":
+        per_worker += (1 + CHOSEN) * height * width * FIELD_PIXEL_BYTES
+    if job.exemplars is not None:
+        per_worker += min(CACHE_BYTES, len(job.exemplars.scenes) * _sample_bytes(job, origin=False))
     processes = min(config.workers, job.shards)
     return processes * per_worker + (PROCESS_BYTES if processes > 1 else 0)
 

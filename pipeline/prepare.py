@@ -1,13 +1,10 @@
 """Preparing a job: all checks that come before any compute is spent."""
 
 import logging
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from hdmodel.checkpoint import generator_hash, read_checkpoint_config
 from hdmodel.errors import ConfigError
@@ -15,8 +12,7 @@ from pipeline.checkpoints import bundled_checkpoint, choose_checkpoint
 from pipeline.config import RenderConfig
 from pipeline.donors.bank import DonorBank, DonorIndex
 from pipeline.donors.writer import MIN_AREA
-from pipeline.editing.program import RelabelRegion
-from pipeline.errors import DatasetError, OutputError
+from pipeline.errors import OutputError
 from pipeline.exemplars.catalogue import Catalogue
 from pipeline.indexing.index import index_scenes
 from pipeline.indexing.record import SceneRecord
@@ -25,10 +21,10 @@ from pipeline.placing.priors import Priors
 from pipeline.planning.making import make_plan
 from pipeline.planning.plan import Plan
 from pipeline.planning.policy import Policy
+from pipeline.rendering.composer import open_exemplars
+from pipeline.rendering.shown import check_shown
 from pipeline.rng import sample_generator
-from pipeline.roles import class_roles
 from pipeline.sources import Source, open_source
-from pipeline.sources.photos import scenes_with_photos
 from pipeline.styles.style import Style, StyleConfig, check_photos, choose_style
 from pipeline.taxonomy import Taxonomy
 
@@ -143,7 +139,7 @@ def prepare(config: RenderConfig) -> PreparedJob:
     if bank is not None:
         identity["donors"] = bank.sha256
     if exemplars is not None:
-        identity["exemplars"] = fingerprint({"names": _photographed(exemplars)})
+        identity["exemplars"] = _exemplar_identity(config, exemplars)
     if priors is not None:
         identity["priors"] = priors.sha256
     return PreparedJob(
@@ -186,19 +182,14 @@ def _exemplars(config: RenderConfig, source: Source) -> Source | None:
     photo = config.photo
     if not photo.is_copied or (photo.is_composite and not photo.exemplars):
         return None
-    dataset = config.exemplar_dataset()
-    found = open_source(dataset) if photo.exemplars else source
-    if found.taxonomy.fingerprint != source.taxonomy.fingerprint:
-        raise ConfigError(
-            f"photo.exemplars: {dataset.root} has taxonomy {found.taxonomy.name!r}, the job's "
-            f"dataset has {source.taxonomy.name!r}"
-        )
-    where = f"{dataset.root}{f' split {dataset.split!r}' if dataset.split else ''}"
-    missing = DatasetError(
-        f"photo {photo.mode}: {where} has no photos to copy from; see photo.exemplars"
-    )
-    scenes_with_photos(found, otherwise=missing, where=where)
-    return found
+    return open_exemplars(photo, config.dataset, source)
+
+
+def _exemplar_identity(config: RenderConfig, exemplars: Source) -> dict[str, Any]:
+    """Where exemplars lie and which they are; their taxonomy is the job's."""
+    plain = config.exemplar_dataset().to_plain()
+    del plain["taxonomy"], plain["photos"]
+    return {"dataset": plain, "scenes": fingerprint({"names": _photographed(exemplars)})}
 
 
 def _photographed(source: Source) -> list[str]:
@@ -265,6 +256,7 @@ def plan_job(job: PreparedJob, records: Sequence[SceneRecord], catalogue: Catalo
     Raises:
         ConfigError: It needs pixels of a class that no photo shows, and there is no generator.
     """
+    records_by_name = {record.name: record for record in records}
     plan = make_plan(
         job.policy,
         records,
@@ -276,51 +268,12 @@ def plan_job(job: PreparedJob, records: Sequence[SceneRecord], catalogue: Catalo
         shard_size=job.config.output.shard_size,
         seed=job.config.seed,
     )
-    if catalogue is not None and job.config.photo.mode == "exemplar":
-        _check_near(records, catalogue, reach=job.config.photo.exclude_near)
-    if job.checkpoint is None and catalogue is not None:
-        names = job.taxonomy.class_names
-        _check_regions(plan, shown={names[c] for c in catalogue.classes.tolist()})
-        if job.config.photo.mode == "exemplar":
-            _check_shown(records, catalogue, job.taxonomy)
+    if catalogue is not None:
+        check_shown(
+            [(row.parsed_program(), records_by_name[row.scene]) for row in plan.rows],
+            catalogue,
+            photo=job.config.photo,
+            generator=job.checkpoint is not None,
+            taxonomy=job.taxonomy,
+        )
     return plan
-
-
-def _check_near(records: Sequence[SceneRecord], catalogue: Catalogue, *, reach: int) -> None:
-    """Check that each scene has exemplars that are not too near it."""
-    for record in records:
-        if catalogue.near(record.name, reach=reach).issuperset(catalogue.names):
-            raise ConfigError(
-                f"scene {record.name!r}: all {len(catalogue.names)} exemplars are the scene itself "
-                f"or too near it (photo.exclude_near {reach}); add photos, or exclude fewer"
-            )
-
-
-def _check_shown(records: Sequence[SceneRecord], catalogue: Catalogue, taxonomy: Taxonomy) -> None:
-    """Check that exemplars show what the scenes show; void takes after what is beside it."""
-    cells = np.stack([record.grid for record in records]).ravel()
-    shares = np.bincount(cells, minlength=taxonomy.num_classes) / len(cells)
-    objects = np.concatenate([record.classes for record in records])
-    present = (shares > 0) | (np.bincount(objects, minlength=len(shares)) > 0)
-    present[catalogue.classes] = False
-    for c in np.flatnonzero(present & ~class_roles(taxonomy).frozen).tolist():
-        raise ConfigError(
-            f"class {taxonomy.class_names[c]!r} ({shares[c]:.2%} of the pixels of the scenes) is "
-            f"in none of the {len(catalogue.names)} exemplars; add such photos (photo.exemplars), "
-            "or give a generator (--generator CKPT)"
-        )
-
-
-def _check_regions(plan: Plan, *, shown: Collection[str]) -> None:
-    """Check that photos show the classes that programs make regions of."""
-    wanted = Counter(
-        name
-        for row in plan.rows
-        for name in {o.to for o in row.parsed_program().operations if isinstance(o, RelabelRegion)}
-        if name not in shown
-    )
-    for name, samples in wanted.most_common(1):
-        raise ConfigError(
-            f"{samples} of {len(plan.rows)} samples get regions of {name!r}, which no photo of the "
-            "dataset shows; give a generator (--generator CKPT), or leave relabel_region out"
-        )

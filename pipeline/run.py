@@ -1,6 +1,7 @@
 """Running a render job: checks first, then the plan, then the Beam pipeline, then the summary."""
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -140,6 +141,8 @@ def _finish(job: PreparedJob, *, retry_failed: bool, runner: JobRunner) -> RunSu
         log.info("swept %d leftover files of a killed writer", len(leftovers))
     out.read_taxonomy()
     DonorBank.open(out.donors).check_masks()
+    if job.config.photo.is_copied:
+        Catalogue.open(out.exemplars)
     results = RunResults(out)
     out.manifests.mkdir(exist_ok=True)
     for shard in sorted({shard for shard, _ in results.lost_files(out.committed())}):
@@ -199,6 +202,7 @@ def job_spec(job: PreparedJob) -> JobSpec:
             job.style,
             photos,
             donor_photos if reads_photos else None,
+            config.photo.seam,
         )
     return JobSpec(
         out=OutputFolder(config.output.path),
@@ -210,6 +214,7 @@ def job_spec(job: PreparedJob) -> JobSpec:
         photo=config.photo,
         donor_photos=donor_photos,
         exemplars=exemplars,
+        threads=max(1, (os.cpu_count() or 1) // config.workers),
         seed=config.seed,
     )
 

@@ -9,6 +9,7 @@ import zarr
 from eval.errors import EvalError
 from eval.prepare import EvalConfig
 from eval.run import evaluate
+from pipeline.output.manifest import PIXEL_SOURCES
 from pipeline.run import render
 from tests.datasets import stem, write_cityscapes
 from tests.fake_scorers import OpenColorScorer
@@ -28,8 +29,7 @@ def test_scores_are_counted_apart(out: Path, tmp_path: Path) -> None:
     report = evaluate(config, open_scorer=OpenColorScorer())
     rows = {row.source: row for row in report.rendered.pixel_sources}
     stored = np.asarray(zarr.open_group(out / "data.zarr", mode="r")["pixel_source"][:])
-    names = ("kept", "donor", "rendered", "seam", "exemplar")
-    for code, name in enumerate(names):
+    for code, name in enumerate(PIXEL_SOURCES):
         share = float(np.mean(stored == code))
         assert (rows[name].share if name in rows else 0) == pytest.approx(share)
     # Right pixels of all sources together are those of all photos; no pixel is void here.
@@ -51,7 +51,7 @@ def test_recall_is_told_by_where_most_pixels_of_an_object_come_from(
     for number in range(len(instance)):
         for thing in np.unique(instance[number][instance[number] >= 1000]):
             codes = np.bincount(source[number][instance[number] == thing], minlength=5)
-            name = ("kept", "donor", "rendered", "seam", "exemplar")[int(codes.argmax())]
+            name = PIXEL_SOURCES[int(codes.argmax())]
             expected[name] = expected.get(name, 0) + 1
     rows = {row.group: row.objects for row in report.rendered.recall if row.by == "pixels"}
     assert rows == expected

@@ -14,7 +14,8 @@ from hdsynth.cli import main
 from hdsynth.commands.output import replay as replay_command
 from pipeline.editing.recompose import Recomposed
 from pipeline.errors import DatasetError, OutputError
-from pipeline.inspection.replay import replay, write_pictures
+from pipeline.inspection.files import write_pictures
+from pipeline.inspection.replay import replay
 from pipeline.output.folder import OutputFolder
 from pipeline.scene import Scene
 from pipeline.taxonomy import Taxonomy

@@ -21,7 +21,7 @@ from pipeline.inspection.replay import replay
 from pipeline.inspection.status import read_status
 from pipeline.inspection.verify import verify
 from pipeline.output.folder import OutputFolder
-from pipeline.output.manifest import read_manifests
+from pipeline.output.manifest import PIXEL_SOURCES, read_manifests
 from pipeline.reader import SyntheticDataset
 from pipeline.rendering.composite import drawn_in
 from pipeline.run import render
@@ -100,7 +100,7 @@ def test_kept_pixels_are_those_of_the_dataset_and_no_generator_is_needed(
 
 def test_shares_are_recorded_as_they_are(run: Path) -> None:
     found = arrays(run)["pixel_source"]
-    names = ("kept", "donor", "rendered", "seam", "exemplar")
+    names = PIXEL_SOURCES
     for row in rows(run):
         expected = {name: np.mean(found[row["index"]] == code) for code, name in enumerate(names)}
         assert row["pixels"] == pytest.approx(expected, abs=1e-6)
@@ -209,7 +209,9 @@ def test_drawn_pixels_take_mean_and_spread_of_their_class() -> None:
     rendered = np.clip(random.normal(60, 15, (40, 40, 3)), 0, 255).astype(np.uint8)
     source = np.zeros((40, 40), np.uint8)
     source[10:30, 10:30] = PixelSource.HOLE
-    found, sources = drawn_in(photo, source, rendered, label)
+    found, sources = drawn_in(
+        photo, source, rendered, label, inside=np.ones((40, 40), np.bool_), seam=True
+    )
     inside = found[12:28, 12:28].astype(float)
     assert inside.mean() == pytest.approx(150, abs=3)
     assert inside.std() == pytest.approx(20, abs=3)

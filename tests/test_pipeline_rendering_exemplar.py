@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import zarr
 from click.testing import CliRunner
+from PIL import Image
 
 from hdmodel.errors import ConfigError
 from hdsynth.cli import main
@@ -20,7 +21,7 @@ from pipeline.inspection.verify import verify
 from pipeline.output.folder import OutputFolder
 from pipeline.output.manifest import read_manifests
 from pipeline.run import render
-from tests.datasets import write_checkpoint, write_cityscapes
+from tests.datasets import instance_file, label_file, write_checkpoint, write_cityscapes
 
 EDITS = {
     "edits": [1, 3],
@@ -30,6 +31,12 @@ EDITS = {
         "change_class": {"weight": 1, "to": {"car": ["person"]}},
     },
     "constraints": {"min_edit_area": 0, "min_donor_area": 0},
+}
+
+
+RELABEL = {
+    "edits": [1, 1],
+    "operations": {"relabel_region": {"weight": 1, "pairs": [["building", "vegetation"]]}},
 }
 
 
@@ -107,17 +114,22 @@ def test_exemplars_may_be_of_another_split_and_scenes_need_no_photos_then(tmp_pa
 
 
 def test_composites_take_their_exemplars_from_there_too(world: Path, tmp_path: Path) -> None:
+    other = write_cityscapes(tmp_path / "other", height=64, width=128, photos=True)
+    for number in range(5):
+        path = label_file(other, number)
+        label = np.asarray(Image.open(path)).copy()
+        label[label == 11] = 21  # trees, which the job's own scenes have not
+        Image.fromarray(label).save(path)
+        Image.fromarray(label.astype(np.uint16)).save(instance_file(other, number))
+    exemplars = {"root": str(other), "format": "cityscapes", "split": "val", "instances": "none"}
+    photo = {"mode": "composite", "exemplars": {**exemplars, "only": ["*_000001_*", "*_000002_*"]}}
     out = tmp_path / "out"
-    trees = {
-        "edits": [1, 1],
-        "operations": {"relabel_region": {"weight": 1, "pairs": [["building", "sky"]]}},
-    }
-    photo = {"mode": "composite", "exemplars": {"only": "*_000001_*"}}
-    render(job(world, out, photo=photo, recompose={"policy": trees}))
-    named = {
+    assert render(job(world, out, photo=photo, recompose={"policy": RELABEL})).ok == 8
+    named = [
         name for row in read_manifests(OutputFolder(out).manifests) for name in row["exemplars"]
-    }
-    assert all("_000001_" in name for name in named)
+    ]
+    assert named
+    assert all("_000001_" in name or "_000002_" in name for name in named)
 
 
 @pytest.mark.parametrize(
@@ -159,12 +171,6 @@ def test_the_command_line_needs_one_option(world: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "exemplars.parquet").is_file()
 
 
-RELABEL = {
-    "edits": [1, 1],
-    "operations": {"relabel_region": {"weight": 1, "pairs": [["building", "vegetation"]]}},
-}
-
-
 def test_a_class_that_no_exemplar_shows_is_refused_or_drawn(world: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"vegetation.*no photo.*--generator"):
         render(job(world, tmp_path / "out", recompose={"policy": RELABEL}))
@@ -176,3 +182,25 @@ def test_a_class_that_no_exemplar_shows_is_refused_or_drawn(world: Path, tmp_pat
     assert drawn.any()
     assert not (drawn & (pixels(out, "label") != 21)).any()
     assert replay(out, 2, to=tmp_path / "sample").photo.identical  # type: ignore[union-attr]
+
+
+def test_a_class_that_only_the_scene_itself_shows_is_refused_unless_it_is_rare(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def with_fence(rows: int) -> Path:
+        root = write_cityscapes(tmp_path / str(rows), height=64, width=128, photos=True)
+        for file in (label_file(root, 2), instance_file(root, 2)):
+            values = np.asarray(Image.open(file)).copy()
+            values[:rows, 100:102] = 13
+            Image.fromarray(values).save(file)
+        return root
+
+    policy = {"recompose": {"policy": "none"}}
+    with pytest.raises(ConfigError, match=r"samples need pixels of 'fence', which no photo of"):
+        render(job(with_fence(60), tmp_path / "refused", **policy))
+    out = tmp_path / "out"
+    assert render(job(with_fence(2), out, **policy)).ok == 8
+    assert "exemplars lack fence" in caplog.text
+    fence = pixels(out, "label") == 13
+    assert fence.any()
+    np.testing.assert_array_equal(pixels(out, "pixel_source") == PixelSource.SUBSTITUTE, fence)

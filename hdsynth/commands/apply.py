@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     "run",
     metavar="OUT",
     type=click.Path(path_type=Path),
-    help="Take dataset, size, donors and generator from this run instead.",
+    help="Take dataset, size, donors, photo settings and generator from this run instead.",
 )
 @click.option("--scene", metavar="NAME", help="The scene to edit.  [default: the program's own]")
 @click.option(
@@ -36,7 +36,15 @@ if TYPE_CHECKING:
     "--generator",
     metavar="CKPT",
     type=click.Path(path_type=Path),
-    help="Render the edited scene with this generator.  [default: no photo, or that of --run]",
+    help="Render the edited scene, or what no photo shows of it, with this generator.  "
+    "[default: that of --run, or none]",
+)
+@click.option(
+    "--photo",
+    type=click.Choice(["rendered", "composite", "exemplar"]),
+    help="Where pixels come from: all from the generator; real ones wherever there are some; or "
+    "all from photos of other scenes.  [default: that of --run; else rendered with --generator, "
+    "and no photo without]",
 )
 @click.option(
     "--style",
@@ -64,13 +72,14 @@ def apply(
     fit: "FitMode",
     donors: Path | None,
     generator: Path | None,
+    photo: str | None,
     style: str | None,
     device: str,
     to: Path,
     as_json: bool,
     **dataset: Any,
 ) -> None:
-    """Apply an edit program to a scene, and write the maps that come out, and pictures of them.
+    """Apply an edit program to a scene, and write its maps, pictures of them, and its photo.
 
     Programs are JSON; hdsynth replay writes those of a run as program.json, to be changed and
     applied again. Exit code 1 if an operation could not be applied.
@@ -78,7 +87,7 @@ def apply(
     from dataclasses import asdict
 
     from hdsynth.console import print_json
-    from pipeline.config import GeneratorSettings
+    from pipeline.config import GeneratorSettings, PhotoConfig
     from pipeline.inspection.apply import apply_program, apply_to_run, read_program
     from pipeline.sources import DatasetConfig
     from pipeline.styles.style import StyleConfig
@@ -92,6 +101,7 @@ def apply(
             read_program(program, scene=scene),
             run,
             to=to,
+            photo=photo,
             generator=generator,
             style=asked,
             device=device,
@@ -100,8 +110,8 @@ def apply(
         raise click.UsageError("name a dataset (--dataset and --format) or a run (--run)")
     else:
         settings = None
-        if generator is not None:
-            plain = {"checkpoint": str(generator), "device": device}
+        if generator is not None or photo == "rendered":
+            plain = {"checkpoint": generator, "device": device}
             settings = GeneratorSettings.parse(plain, origin="command line")
         done = apply_program(
             read_program(program, scene=scene),
@@ -110,6 +120,7 @@ def apply(
             size=size,
             fit=fit,
             donors=donors,
+            photo=None if photo is None else PhotoConfig.parse({"mode": photo}, origin="--photo"),
             generator=settings,
             style=asked,
         )
@@ -122,5 +133,8 @@ def apply(
         )
         for line in (*done.skipped, *done.consequences):
             click.echo(f"  {line}")
+        if done.pixels is not None:
+            shares = asdict(done.pixels).items()
+            click.echo(f"pixels: {', '.join(f'{name} {share:.1%}' for name, share in shares)}")
         click.echo(f"{done.to}: {', '.join(done.files)}")
     ctx.exit(1 if done.skipped else 0)

@@ -24,7 +24,7 @@ SIZE = (256, 512)
     help="How many samples to make.",
 )
 def demo(*, out: Path, samples: int) -> None:
-    """Draw a small street dataset, edit it, make composites and rendered photos, and score both.
+    """Draw a small street dataset, edit it, make photos of it in three ways, and score them.
 
     Run again, it goes on where it stopped.
     """
@@ -53,7 +53,7 @@ def demo(*, out: Path, samples: int) -> None:
                 progress=lambda done, _: advance(done),
             )
     lines = [f"the dataset: {world}"]
-    for mode in ("composite", "rendered"):
+    for mode in ("composite", "exemplar", "rendered"):
         run, preview, scores = (out / mode / name for name in ("run", "preview", "scores"))
         exit_on_interrupt(run)
         summary = render(

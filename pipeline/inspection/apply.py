@@ -1,29 +1,43 @@
 """Applying a program that somebody wrote, or changed, to a scene of a dataset."""
 
 import json
+import os
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from PIL import Image
+import numpy as np
 
 from hdmodel.errors import ConfigError
 from pipeline.checkpoints import choose_checkpoint
-from pipeline.config import GeneratorSettings, RenderConfig
+from pipeline.config import GeneratorSettings, PhotoConfig, RenderConfig
 from pipeline.donors.bank import DonorBank, donor_photo_reader
 from pipeline.editing.cutout import Cutout, cut_out
 from pipeline.editing.operations import Donors
-from pipeline.editing.program import Program
+from pipeline.editing.program import ChangeClass, Program
 from pipeline.editing.recompose import recompose
 from pipeline.errors import DatasetError
+from pipeline.exemplars.catalogue import Catalogue
 from pipeline.fit import FitMode
-from pipeline.inspection.replay import write_pictures
+from pipeline.indexing.index import index_scenes
+from pipeline.indexing.record import index_scene
+from pipeline.inspection.files import draw_maps, json_text, write_pictures, write_texts
 from pipeline.output.folder import OutputFolder
+from pipeline.output.manifest import PixelShares
 from pipeline.output.targets import check_new
-from pipeline.pictures import draw_map
-from pipeline.rendering.generator import GeneratorSpec, open_generator, render_one
+from pipeline.rendering.composer import Composer, make_composer, open_exemplars
+from pipeline.rendering.composite import Composite
+from pipeline.rendering.photo import finish_photo
+from pipeline.rendering.shown import check_shown
+from pipeline.scene import Scene
 from pipeline.sources import DatasetConfig, Source, open_source
 from pipeline.sources.reading import SceneReader, photo_reader
 from pipeline.styles.style import StyleConfig, check_photos, choose_style
+from pipeline.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    from pipeline.rendering.generator import GeneratorSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +55,8 @@ class Applied:
     """In the edited scene."""
     files: tuple[str, ...]
     """Names of the files in `to`."""
+    pixels: PixelShares | None
+    """Where the pixels of the photo come from, unless a generator rendered all or there is none."""
 
 
 def read_program(path: Path, *, scene: str | None = None) -> Program:
@@ -78,16 +94,18 @@ def apply_to_run(
     run: Path,
     *,
     to: Path,
+    photo: str | None = None,
     generator: Path | None = None,
     style: StyleConfig | None = None,
     device: str = "auto",
 ) -> Applied:
-    """Apply a program to a scene of a run's dataset, with the run's size, donors and generator.
+    """Apply a program to a scene of a run, with its size, donors, photo settings and generator.
 
     Args:
         program: The edits.
         run: The output folder.
         to: A new or empty folder.
+        photo: Mode of the photo, in place of the run's.
         generator: Checkpoint that renders in place of the run's.
         style: The styles of the objects in the photo, in place of the run's setting.
         device: Where the photo is rendered.
@@ -99,17 +117,29 @@ def apply_to_run(
     folder = OutputFolder(run)
     record = folder.read_config()
     config = RenderConfig.parse(record["config"], origin=str(folder.config))
-    checkpoint = generator or choose_checkpoint(config.generator.checkpoint, folder.read_taxonomy())
+    # The run's own copy: its file may be gone, and a shipped one may have changed since.
+    taxonomy = {"taxonomy": str(folder.taxonomy)}
+    changes: dict[str, Any] = {} if photo is None else {"mode": photo}
+    if config.photo.exemplars:
+        changes["exemplars"] = config.photo.exemplars | taxonomy
+    asked = PhotoConfig.parse(config.photo.to_plain() | changes, origin="photo")
+    checkpoint = generator or config.generator.checkpoint
+    settings = None
+    if checkpoint is not None or not asked.is_copied:
+        update = {"checkpoint": checkpoint, "device": device}
+        settings = config.generator.model_copy(update=update)
+        style = style or (config.style if generator is None else None)
     return apply_program(
         program,
-        # The run's own copy: its file may be gone, and a shipped one may have changed since.
-        config.dataset.model_copy(update={"taxonomy": str(folder.taxonomy)}),
+        config.dataset.model_copy(update=taxonomy),
         to=to,
         size=config.size,
         fit=config.fit,
         donors=folder.donors,
-        generator=config.generator.model_copy(update={"checkpoint": checkpoint, "device": device}),
-        style=style or (config.style if generator is None else None),
+        photo=asked,
+        catalogue=folder.exemplars if config.photo.is_copied else None,
+        generator=settings,
+        style=style,
         seed=config.seed,
     )
 
@@ -122,6 +152,8 @@ def apply_program(
     size: tuple[int, int] | None,
     fit: FitMode,
     donors: Path | None = None,
+    photo: PhotoConfig | None = None,
+    catalogue: Path | None = None,
     generator: GeneratorSettings | None = None,
     style: StyleConfig | None = None,
     seed: int = 0,
@@ -135,65 +167,54 @@ def apply_program(
         size: Height and width in pixels that scenes are fitted to; as the scene is, if none.
         fit: How.
         donors: Folder of a donor bank of that size, instead.
-        generator: What renders the edited scene; without it, there is no photo.
+        photo: Where the pixels of the photo come from; by default all from the generator, and
+            there is no photo without one.
+        catalogue: File of the catalogue of the scenes that pixels are copied from; made when it is
+            needed, if none.
+        generator: What renders the edited scene, or draws what no photo shows.
         style: The styles of the objects in the photo.
-        seed: Of random styles.
+        seed: Of random styles, and of what is tried when holes are filled.
 
     Raises:
-        DatasetError: There is no such scene, or one of its files, or of a donor's, is damaged.
-        ConfigError: Generator and style do not go together.
-        OutputError: `to` holds something.
+        DatasetError: There is no such scene, or one of its files, or of a donor's or an exemplar's,
+            is missing or damaged.
+        ConfigError: Generator and style do not go together, or what the program or the settings ask
+            for needs a generator, and there is none.
+        OutputError: `to` holds something, or the catalogue cannot be read.
     """
     check_new(to)
-    source = open_source(dataset)
-    names = {scene.name for scene in source.scenes}
-    if program.scene not in names:
-        raise DatasetError(f"{dataset.root}: no scene {program.scene!r} among its {len(names)}")
-    size = size or source.read(program.scene, photo=False).size
-    read = SceneReader(source, source.taxonomy, size=size, mode=fit)
-    scene = read(program.scene)
-    bank = None if donors is None else DonorBank.open(donors)
-    if bank is not None:
-        bank.check_fits(size=size, taxonomy=source.taxonomy)
-        find: Donors = bank.cutout
+    if photo is None and generator is not None:
+        photo = PhotoConfig()
+    if generator is None:
+        _check_without_generator(program, photo, style)
+    scenes = _Scenes.open(program, dataset, size=size, fit=fit, donors=donors)
+    spec = None if generator is None else _generator_spec(scenes, generator, style, seed=seed)
+    read = scenes.reader(photo=photo is not None and photo.is_composite)
+    composite = None
+    if photo is None or not photo.is_copied:
+        donor_shapes = scenes.donors(read)
+        made = recompose(program, read(program.scene), donor_shapes, taxonomy=scenes.taxonomy)
     else:
-        for name in program.donors:
-            if name not in names:
-                raise DatasetError(f"{dataset.root}: no donor scene {name!r}")
-        find = scene_donors(read)
-    made = recompose(program, scene, find, taxonomy=source.taxonomy)
-    photo = None
-    if generator is not None:
-        spec = _generator_spec(
-            program,
-            source,
-            generator,
-            photos=photo_reader(source, source.taxonomy, size=size, mode=fit),
-            bank=bank,
-            style=style,
-            seed=seed,
+        composer = _composer(
+            scenes, photo, read, catalogue=catalogue, generator=spec is not None, seed=seed
         )
-        with open_generator(spec) as opened:
-            photo = render_one(made, opened)
-    to.mkdir(parents=True, exist_ok=True)
-    names_written = write_pictures(to, scene, made, photo, source.taxonomy)
-    colors = source.taxonomy.colors
-    for name, maps, changed in (
-        ("before", scene, None),
-        ("after", made.scene, made.changed),
-    ):
-        picture = draw_map(maps.label, maps.instance, colors, changed=changed)
-        Image.fromarray(picture).save(to / f"{name}.png")
-    text = json.dumps(program.to_plain(), indent=2, ensure_ascii=False)
-    (to / "program.json").write_text(text + "\n", encoding="utf-8")
+        made, composite = composer.compose(program, index=0)
+        if spec is None:
+            _check_complete(composite, made.scene, scenes.taxonomy)
+    finished = None if photo is None else finish_photo(made, composite, spec)
+    pixel_source = None if finished is None else finished.source
+    pixels = None if pixel_source is None else PixelShares.of(pixel_source)
     record = {
         "scene": program.scene,
         "instances": [asdict(item) for item in made.instances],
         "events": [asdict(event) for event in made.log],
+        "pixels": None if pixels is None else asdict(pixels),
+        "exemplars": [] if composite is None else composite.exemplars,
     }
-    text = json.dumps(record, indent=2, ensure_ascii=False)
-    (to / "record.json").write_text(text + "\n", encoding="utf-8")
-    files = [*names_written, "before.png", "after.png", "program.json", "record.json"]
+    texts = {"program.json": json_text(program.to_plain()), "record.json": json_text(record)}
+    write_texts(to, texts)
+    files = [*texts, *draw_maps(to, read(program.scene), made, scenes.taxonomy)]
+    files += write_pictures(to, read(program.scene), made, finished, scenes.taxonomy)
     return Applied(
         scene=program.scene,
         to=to,
@@ -210,25 +231,166 @@ def apply_program(
         ),
         objects=len(made.instances),
         files=tuple(sorted(files)),
+        pixels=pixels,
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scenes:
+    """The scenes that a program is applied with, at one size."""
+
+    program: Program
+    dataset: DatasetConfig
+    source: Source
+    size: tuple[int, int]
+    """Height and width in pixels."""
+    fit: FitMode
+    bank: DonorBank | None
+    """Gives the donors; without one, the source does."""
+
+    @classmethod
+    def open(
+        cls,
+        program: Program,
+        dataset: DatasetConfig,
+        *,
+        size: tuple[int, int] | None,
+        fit: FitMode,
+        donors: Path | None,
+    ) -> Self:
+        """Open dataset and donors, and check that the program's are among them."""
+        source = open_source(dataset)
+        names = {scene.name for scene in source.scenes}
+        if program.scene not in names:
+            raise DatasetError(f"{dataset.root}: no scene {program.scene!r} among its {len(names)}")
+        size = size or source.read(program.scene, photo=False).size
+        bank = None
+        if donors is not None:
+            bank = DonorBank.open(donors)
+            bank.check_fits(size=size, taxonomy=source.taxonomy)
+        elif unknown := sorted(set(program.donors) - names):
+            raise DatasetError(f"{dataset.root}: no donor scene {unknown[0]!r}")
+        return cls(program, dataset, source, size, fit, bank)
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The taxonomy of all scenes."""
+        return self.source.taxonomy
+
+    def reader(self, *, photo: bool, source: Source | None = None) -> SceneReader:
+        """A reader of the scenes, or of those of another source, with photos or without."""
+        return SceneReader(
+            source or self.source, self.taxonomy, size=self.size, mode=self.fit, photo=photo
+        )
+
+    def donors(self, read: SceneReader) -> Donors:
+        """Finds the shapes of donors: in the bank, else in the scenes."""
+        return scene_donors(read) if self.bank is None else self.bank.cutout
+
+    def donor_photos(self) -> SceneReader | None:
+        """A reader of the scenes of the bank's donors, with photos."""
+        return None if self.bank is None else donor_photo_reader(self.bank)
+
+    def check_photos(self, need: Literal["style source", "photo composite"]) -> None:
+        """Check that the scene of the program and those of its donors have photos."""
+        check_photos(self.source, {self.program.scene}, photos=self.dataset.photos, need=need)
+        donors = self.source if self.bank is None else self.bank.open_source()
+        check_photos(donors, self.program.donors, photos="auto", need=need)
+
+
+def _check_without_generator(
+    program: Program, photo: PhotoConfig | None, style: StyleConfig | None
+) -> None:
+    """Check that nothing is asked for that only a generator can do.
+
+    Raises:
+        ConfigError: It is.
+    """
+    need = None if photo is None else photo.needs_generator()
+    if style is not None:
+        need = f"style {style.text()}"
+    elif need is None and photo is not None and photo.is_composite:
+        changes = [n for n, o in enumerate(program.operations, 1) if isinstance(o, ChangeClass)]
+        if changes:
+            need = f"operation {changes[0]} makes an object another class (change_class), which"
+    if need is not None:
+        raise ConfigError(f"{need} needs a generator; give one (--generator CKPT)")
+
+
 def _generator_spec(
-    program: Program,
-    source: Source,
-    settings: GeneratorSettings,
-    *,
-    photos: SceneReader,
-    bank: DonorBank | None,
-    style: StyleConfig | None,
-    seed: int,
-) -> GeneratorSpec:
+    scenes: _Scenes, settings: GeneratorSettings, style: StyleConfig | None, *, seed: int
+) -> "GeneratorSpec":
     """The generator for a program, after checking that what its style needs is there."""
-    checkpoint = choose_checkpoint(settings.checkpoint, source.taxonomy)
-    chosen = choose_style(style, checkpoint, taxonomy=source.taxonomy, seed=seed)
-    donor_photos = None
-    if chosen is not None and chosen.reads_photos:
-        check_photos(source, {program.scene}, photos="auto")
-        check_photos(source if bank is None else bank.open_source(), program.donors, photos="auto")
-        donor_photos = None if bank is None else donor_photo_reader(bank)
-    return GeneratorSpec(checkpoint, settings, chosen, photos, donor_photos)
+    from pipeline.rendering.generator import GeneratorSpec
+
+    checkpoint = choose_checkpoint(settings.checkpoint, scenes.taxonomy)
+    chosen = choose_style(style, checkpoint, taxonomy=scenes.taxonomy, seed=seed)
+    if chosen is None or not chosen.reads_photos:
+        return GeneratorSpec(checkpoint, settings, chosen)
+    scenes.check_photos("style source")
+    photos = photo_reader(scenes.source, scenes.taxonomy, size=scenes.size, mode=scenes.fit)
+    return GeneratorSpec(checkpoint, settings, chosen, photos, scenes.donor_photos())
+
+
+def _composer(
+    scenes: _Scenes,
+    photo: PhotoConfig,
+    read: SceneReader,
+    *,
+    catalogue: Path | None,
+    generator: bool,
+    seed: int,
+) -> Composer:
+    """What composes the photo, after checking that the photos are there that it needs."""
+    if photo.is_composite:
+        scenes.check_photos("photo composite")
+    exemplars = scenes.source
+    if photo.exemplars or not photo.is_composite:
+        exemplars = open_exemplars(photo, scenes.dataset, scenes.source)
+    return make_composer(
+        photo,
+        scenes.donors(read),
+        read,
+        read_donors=scenes.donor_photos(),
+        read_exemplars=scenes.reader(photo=True, source=exemplars),
+        catalogue=partial(_catalogue, scenes, photo, exemplars, catalogue, generator=generator),
+        taxonomy=scenes.taxonomy,
+        generator=generator,
+        seed=seed,
+        threads=os.cpu_count() or 1,
+    )
+
+
+def _catalogue(
+    scenes: _Scenes, photo: PhotoConfig, exemplars: Source, path: Path | None, *, generator: bool
+) -> Catalogue:
+    """The catalogue in a file, or one made of the scenes with photos.
+
+    Raises:
+        ConfigError: All pixels are to be from other scenes, and these do not show what is needed.
+    """
+    if path is not None:
+        found = Catalogue.open(path)
+    else:
+        names = [ref.name for ref in exemplars.scenes if ref.photo is not None]
+        found = Catalogue.of(index_scenes(exemplars, names, size=scenes.size, mode=scenes.fit))
+    if not photo.is_composite:
+        scene = scenes.reader(photo=False)(scenes.program.scene)
+        sample = scenes.program, index_scene(scene, scenes.taxonomy)
+        check_shown([sample], found, photo=photo, generator=generator, taxonomy=scenes.taxonomy)
+    return found
+
+
+def _check_complete(composite: Composite, scene: Scene, taxonomy: Taxonomy) -> None:
+    """Check that nothing is left to be drawn.
+
+    Raises:
+        ConfigError: The scene shows something that is in no photo.
+    """
+    missing = composite.missing
+    if missing.any():
+        names = ", ".join(taxonomy.class_names[c] for c in np.unique(scene.label[missing]))
+        raise ConfigError(
+            f"scene {scene.name!r}: {np.count_nonzero(missing)} of {missing.size} pixels ({names}) "
+            "are in no photo, and there is no generator; give one (--generator CKPT)"
+        )

@@ -4,23 +4,24 @@ Shape legend: H x W pixels.
 """
 
 import json
+import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from hdmodel.checkpoint import generator_hash, read_checkpoint_config
-from hdmodel.errors import CheckpointError
+from hdmodel.errors import CheckpointError, HdsynthError
 from pipeline.checkpoints import choose_checkpoint
 from pipeline.config import RenderConfig
 from pipeline.donors.bank import DonorBank, donor_photo_reader
 from pipeline.editing.recompose import Recomposed
 from pipeline.errors import DatasetError, OutputError
 from pipeline.exemplars.catalogue import Catalogue
-from pipeline.images import write_map, write_photo
+from pipeline.inspection.files import json_text, write_pictures, write_texts
 from pipeline.output.folder import OutputFolder
 from pipeline.output.manifest import FAILED, StyleChoice, digest
 from pipeline.output.results import RunResults
@@ -29,17 +30,15 @@ from pipeline.output.targets import check_new
 from pipeline.planning.plan import PlanRow, count_samples, read_shard_plan
 from pipeline.rendering.compose import compose_sample
 from pipeline.rendering.composer import make_composer
-from pipeline.rendering.composite import Composite, drawn_in
-from pipeline.scene import INSTANCES_PER_CLASS, Photo, Scene
+from pipeline.rendering.composite import Composite
+from pipeline.rendering.photo import FinishedPhoto, finish_photo
+from pipeline.scene import Photo, Scene
 from pipeline.sources import open_source
 from pipeline.sources.reading import SceneReader, photo_reader
 from pipeline.styles.style import choose_style
-from pipeline.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
     from pipeline.rendering.generator import GeneratorSpec
-
-MAX_PNG_VALUE = 65535
 
 Maps = Literal["identical", "stored ones damaged", "not recorded"]
 
@@ -126,20 +125,27 @@ class Replayer:
 
         Raises:
             DatasetError: A photo that it takes pixels from cannot be used.
-            OutputError: The run's catalogue of exemplars cannot be read.
+            OutputError: The run's catalogue of exemplars is needed, and cannot be read.
         """
         composer = make_composer(
             self.config.photo,
             self._bank.cutout,
-            self.photos(),
+            SceneReader(
+                self._source,
+                self.taxonomy,
+                size=self.config.size,
+                mode=self.config.fit,
+                photo=self.config.photo.is_composite,
+            ),
             read_donors=self.donor_photos(),
             read_exemplars=self._exemplars(),
-            catalogue=Catalogue.open(self.folder.exemplars),
+            catalogue=partial(Catalogue.open, self.folder.exemplars),
             taxonomy=self.taxonomy,
             generator=self.config.generator.checkpoint is not None,
             seed=self.config.seed,
+            threads=os.cpu_count() or 1,
         )
-        _, composite = composer.compose(row)
+        _, composite = composer.compose(row.parsed_program(), index=row.index)
         return composite
 
     def photos(self) -> SceneReader:
@@ -149,13 +155,16 @@ class Replayer:
         )
 
     def _exemplars(self) -> SceneReader | None:
-        """The same for the scenes that pixels are copied from, if they are of another dataset."""
-        if not self.config.photo.exemplars:
+        """A reader of the scenes that pixels are copied from, unless `photos` reads them."""
+        photo = self.config.photo
+        if photo.is_composite and not photo.exemplars:
             return None
-        taxonomy = {"taxonomy": str(self.folder.taxonomy)}
-        dataset = self.config.exemplar_dataset().model_copy(update=taxonomy)
-        return photo_reader(
-            open_source(dataset), self.taxonomy, size=self.config.size, mode=self.config.fit
+        source = self._source
+        if photo.exemplars:
+            taxonomy = {"taxonomy": str(self.folder.taxonomy)}
+            source = open_source(self.config.exemplar_dataset().model_copy(update=taxonomy))
+        return SceneReader(
+            source, self.taxonomy, size=self.config.size, mode=self.config.fit, photo=True
         )
 
     def donor_photos(self) -> SceneReader | None:
@@ -194,7 +203,7 @@ def replay(
     replayer = Replayer(path)
     was_failed = record["status"] == FAILED
     recorded_error = f"{record['error_kind']}: {record['error']}" if was_failed else None
-    files = {"program.json": _json_text(json.loads(row.program)), "record.json": _json_text(record)}
+    files = {"program.json": json_text(json.loads(row.program)), "record.json": json_text(record)}
     try:
         source = replayer.source(row.scene)
         made = replayer.compose(row)
@@ -202,7 +211,7 @@ def replay(
         # What failed in the run may fail again: that is the answer then, and not an error.
         if record["error_kind"] not in ("read", "compose"):
             raise
-        _write_texts(to, files)
+        write_texts(to, files)
         kind = "read" if isinstance(failure, DatasetError) else "compose"
         return ReplayReport(
             index=index,
@@ -216,14 +225,14 @@ def replay(
             files=tuple(sorted(files)),
         )
     maps = _compare_maps(replayer, record, made)
-    rendered, comparison, error = None, None, None
+    finished, comparison, error = None, None, None
     if photo:
         composite = replayer.compose_photo(row) if replayer.config.photo.is_copied else None
-        rendered, comparison, error = _photo(
+        finished, comparison, error = _photo(
             replayer, record, made, composite=composite, device=device
         )
-    _write_texts(to, files)
-    names = [*files, *write_pictures(to, source, made, rendered, replayer.taxonomy)]
+    write_texts(to, files)
+    names = [*files, *write_pictures(to, source, made, finished, replayer.taxonomy)]
     return ReplayReport(
         index=index,
         scene=row.scene,
@@ -310,38 +319,36 @@ def _photo(
     *,
     composite: Composite | None,
     device: str | None,
-) -> tuple[Photo | None, PhotoComparison | None, str | None]:
+) -> tuple[FinishedPhoto | None, PhotoComparison | None, str | None]:
     """The photo, how it compares with the recorded one if there is one, or what fails."""
     settings = replayer.config.generator
-    if composite is not None and not composite.missing.any():
-        return composite.photo, _compare(replayer, record, composite.photo), None
-    if composite is not None and settings.checkpoint is None:
-        return None, None, "render: some pixels are in no photo, and there is no generator"
-    spec, recorded = _generator(replayer, record, device=device)
-    from pipeline.rendering.generator import open_generator, render_one
-
-    with open_generator(spec) as generator:
-        try:
-            photo = render_one(made, generator, index=record["index"], styles=recorded)
-        except Exception as error:
-            # What failed in the run may fail again: that is the answer then, and not an error.
-            if record["status"] != FAILED:
-                raise
-            if isinstance(error, DatasetError):
-                return None, None, f"read: {error}"
-            return None, None, f"render: {type(error).__name__}: {error}"
-    if composite is not None:
-        photo, _ = drawn_in(composite.photo, composite.source, photo, made.scene.label)
-    comparison = _compare(replayer, record, photo)
-    if comparison is not None:
+    spec: GeneratorSpec | None = None
+    recorded: tuple[StyleChoice, ...] = ()
+    if composite is None or composite.missing.any():
+        if composite is not None and settings.checkpoint is None:
+            return None, None, "render: some pixels are in no photo, and there is no generator"
+        spec, recorded = _generator(replayer, record, device=device)
+    try:
+        finished = finish_photo(made, composite, spec, index=record["index"], styles=recorded)
+    except Exception as error:
+        # What failed in the run may fail again: that is the answer then, and not an error.
+        if record["status"] != FAILED:
+            raise
+        if isinstance(error, DatasetError):
+            return None, None, f"read: {error}"
+        if isinstance(error, HdsynthError):
+            raise
+        return None, None, f"render: {type(error).__name__}: {error}"
+    comparison = _compare(replayer, record, finished.photo)
+    if comparison is not None and spec is not None:
         same = generator_hash(spec.checkpoint) == replayer.record["identity"].get("generator_hash")
         comparison = replace(
             comparison,
-            device=generator.lease.device,
+            device=finished.device,
             dtype=settings.dtype,
             same_generator=same,
         )
-    return photo, comparison, None
+    return finished, comparison, None
 
 
 def _generator(
@@ -389,43 +396,3 @@ def _compare(replayer: Replayer, record: dict[str, Any], photo: Photo) -> PhotoC
         dtype=None,
         same_generator=None,
     )
-
-
-def _write_texts(to: Path, files: dict[str, str]) -> None:
-    to.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        (to / name).write_text(text, encoding="utf-8")
-
-
-def write_pictures(
-    to: Path, source: Scene, made: Recomposed, photo: Photo | None, taxonomy: Taxonomy
-) -> list[str]:
-    """Write the maps as ids, where they changed, and the photo; returns the file names.
-
-    Args:
-        to: The folder to write into.
-        source: The scene before the edits.
-        made: The scene after them.
-        photo: RGB, uint8 [H, W, 3].
-        taxonomy: The taxonomy of both scenes.
-    """
-    write_map(str(to / "label.png"), made.scene.label)
-    write_map(str(to / "source_label.png"), source.label)
-    Image.fromarray(made.changed).save(to / "changed.png")
-    Image.fromarray(made.origin).save(to / "origin.png")
-    names = ["label.png", "source_label.png", "changed.png", "origin.png"]
-    if taxonomy.num_classes * INSTANCES_PER_CLASS <= MAX_PNG_VALUE:
-        write_map(str(to / "instance.png"), made.scene.instance)
-        names.append("instance.png")
-    else:
-        # PNG ends at 16 bits; ids of taxonomies with many classes need more.
-        Image.fromarray(made.scene.instance).save(to / "instance.tiff")
-        names.append("instance.tiff")
-    if photo is not None:
-        write_photo(str(to / "photo.png"), photo)
-        names.append("photo.png")
-    return names
-
-
-def _json_text(data: Any) -> str:  # noqa: ANN401 - anything JSON can hold
-    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"

@@ -63,7 +63,7 @@ class OutputFolder:
 
     @property
     def exemplars(self) -> Path:
-        """Which scenes show most of each class; runs of composites fill holes from them."""
+        """What is where in the photos that pixels are copied from, in runs that copy some."""
         return self.root / "exemplars.parquet"
 
     @property

@@ -50,9 +50,9 @@ STYLE_TYPE = pa.struct(
     ]
 )
 
-PIXELS_TYPE = pa.struct(
-    [(name, pa.float32()) for name in ("kept", "donor", "rendered", "seam", "exemplar")]
-)
+PIXEL_SOURCES = ("kept", "donor", "rendered", "seam", "exemplar", "substitute")
+"""Where pixels come from that are not all rendered, by the numbers of `pixel_source`."""
+PIXELS_TYPE = pa.struct([(name, pa.float32()) for name in PIXEL_SOURCES])
 
 SCHEMA = pa.schema(
     [
@@ -114,19 +114,21 @@ class StyleChoice:
 
 @dataclass(frozen=True, slots=True)
 class PixelShares:
-    """Where the pixels of a composite come from; shares of all of them, 0..1."""
+    """Where pixels come from that are not all rendered; shares of all of them, 0..1."""
 
     kept: float
     donor: float
     rendered: float
     seam: float
     exemplar: float
+    substitute: float
 
     @classmethod
     def of(cls, source: npt.NDArray[np.uint8]) -> "PixelShares":
         """The shares of the pixels of a map of `PixelSource` [H, W]."""
-        counts = np.bincount(source.ravel(), minlength=5) / source.size
-        return cls(*counts[:5].tolist())
+        kinds = len(PIXEL_SOURCES)
+        counts = np.bincount(source.ravel(), minlength=kinds) / source.size
+        return cls(*counts[:kinds].tolist())
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +149,9 @@ class Record:
     styles: tuple[StyleChoice, ...] = ()
     """Of every key of the instance map; empty if the generator reads no features."""
     pixels: PixelShares | None = None
-    """Of a composite."""
+    """None if all are rendered."""
     exemplars: tuple[str, ...] = ()
-    """The other scenes from which holes of a composite were filled."""
+    """The other scenes that pixels were copied from."""
     label_sha256: str | None = None
     instance_sha256: str | None = None
     photo_sha256: str | None = None

@@ -29,7 +29,7 @@ ARRAYS = ("photo", "label", "instance")
 ORIGIN = "origin"
 """What a run has if it is asked to."""
 PIXEL_SOURCE = "pixel_source"
-"""What a run of composites has."""
+"""What a run has whose photos are not all rendered."""
 
 
 class LostShardError(OutputError):
@@ -49,7 +49,7 @@ class ShardArrays:
     origin: npt.NDArray[np.uint16] | None = None
     """Which operation put a pixel there, uint16 [S, H, W]; written by runs that keep it."""
     pixel_source: npt.NDArray[np.uint8] | None = None
-    """Where a pixel of a composite comes from, uint8 [S, H, W] (`PixelSource`)."""
+    """Where a pixel comes from, if not all are rendered, uint8 [S, H, W] (`PixelSource`)."""
 
 
 def create_store(

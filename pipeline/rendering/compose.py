@@ -110,7 +110,7 @@ def compose_shard(
             if composer is None or photo is None or pixel_source is None:
                 made = compose_sample(row, read, donors, taxonomy)
             else:
-                made, composite = composer.compose(row)
+                made, composite = composer.compose(row.parsed_program(), index=row.index)
                 photo[position], pixel_source[position] = composite.photo, composite.source
                 exemplars = composite.exemplars
         except DatasetError as error:

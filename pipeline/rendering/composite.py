@@ -6,28 +6,35 @@ of the same class, of this photo or of others. What is left needs a generator.
 Shape legend: H x W pixels.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from pipeline.config import PhotoConfig
 from pipeline.editing.appearance import look_at
 from pipeline.editing.cutout import Cutout
-from pipeline.editing.exposure import SceneLight, exposure_gain
+from pipeline.editing.exposure import (
+    LightMeter,
+    SceneLight,
+    class_gains,
+    exposure_gain,
+    haze_between,
+)
 from pipeline.editing.operations import Donors
 from pipeline.editing.picture import PixelSource
-from pipeline.editing.pixels import dimmed
+from pipeline.editing.pixels import dimmed, with_gains
+from pipeline.editing.program import Program
 from pipeline.editing.recompose import Recomposed, recompose
 from pipeline.editing.seams import find_seams, soften
 from pipeline.editing.shade import lay_shade
 from pipeline.exemplars.catalogue import Catalogue
-from pipeline.exemplars.fill import fill_holes
-from pipeline.planning.plan import PlanRow
+from pipeline.exemplars.fill import Exemplar, fill_holes
 from pipeline.rng import sample_generator
 from pipeline.roles import ClassRoles, class_roles
-from pipeline.scene import INSTANCES_PER_CLASS, Photo, Scene
+from pipeline.scene import INSTANCES_PER_CLASS, Photo
 from pipeline.sources.reading import SceneReader
 from pipeline.taxonomy import Taxonomy
 
@@ -41,8 +48,8 @@ SPREAD = (0.5, 2.0)
 SHADED = 0.98
 """Ground that keeps less of its light than this counts as changed."""
 
-Exemplars = Callable[[Collection[int]], Sequence[tuple[str, Scene]]]
-"""Scenes with photos that show some classes, by name."""
+Exemplars = Callable[[Collection[int]], Mapping[str, Exemplar]]
+"""Photos that show some classes, in the light of the one that is filled, by the scene's name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,33 +82,25 @@ class DonorPhotos:
         self._shapes = shapes
         self._read = read
         self._roles = class_roles(taxonomy)
-        self._num_classes = taxonomy.num_classes
-        self._light: dict[str, SceneLight] = {}
+        self._light = LightMeter(taxonomy.num_classes)
 
-    def light(self, scene: Scene) -> SceneLight:
-        """The light of a scene, measured once."""
-        if scene.name not in self._light:
-            assert scene.photo is not None
-            self._light[scene.name] = SceneLight.of(
-                scene.photo, scene.label, num_classes=self._num_classes
-            )
-        return self._light[scene.name]
-
-    def for_scene(self, target: Scene) -> Donors:
+    def for_scene(self, light: SceneLight) -> Donors:
         """Donors in the light of the scene that they are put into.
 
         Args:
-            target: The scene, with its photo.
+            light: Of that scene.
         """
 
         def find(name: str, instance: int) -> Cutout:
             shape = self._shapes(name, instance)
             scene = self._read(name)
+            here = self._light(scene)
+            haze = haze_between(here, light)
+            gain = exposure_gain(here, light, surface=self._roles.surface, haze=haze)
             assert scene.photo is not None
             ground = self._roles.support[instance // INSTANCES_PER_CLASS]
             seen = look_at(scene.photo, scene.label, shape.box, shape.mask, ground=ground)
-            gain = exposure_gain(self.light(scene), self.light(target), surface=self._roles.surface)
-            return replace(shape, appearance=seen.in_light(gain))
+            return replace(shape, appearance=seen.in_light(gain, haze=haze))
 
         return find
 
@@ -113,6 +112,7 @@ def compose_photo(
     roles: ClassRoles,
     exemplars: Exemplars,
     seed: int,
+    threads: int = 1,
 ) -> Composite:
     """Fill the holes of an edited photo, and join what was put into it to what was there.
 
@@ -122,6 +122,7 @@ def compose_photo(
         roles: Of the classes of its taxonomy.
         exemplars: Finds other scenes for classes that this one does not show.
         seed: Decides what is tried when holes are filled.
+        threads: How many fill one hole; they change nothing.
     """
     assert made.picture is not None
     label, instance = made.scene.label, made.scene.instance
@@ -136,22 +137,25 @@ def compose_photo(
         strange = (source != PixelSource.KEPT) & ~hole
         kept = np.bincount(label[source == PixelSource.KEPT], minlength=len(roles.surface))
         rare = [c for c in np.unique(label[hole]).tolist() if kept[c] < FEWEST]
-        others = exemplars(rare) if rare else ()
+        others = exemplars(rare) if rare else {}
         filled = fill_holes(
             photo,
             label,
             hole,
             hidden=strange,
-            exemplars=[(s.photo, s.label) for _, s in others if s.photo is not None],
+            exemplars=list(others.values()),
+            fewest=FEWEST,
             seed=seed,
+            threads=threads,
         )
         photo = filled.photo
         source[hole & ~filled.unfilled] = PixelSource.EXEMPLAR
-        names = tuple(name for name, _ in others)
+        names = tuple(np.array(list(others))[list(filled.used)].tolist())
     if photo_config.contact:
         photo = _shaded(photo, source, made, roles)
     if photo_config.seam:
-        seams = find_seams(instance, source == PixelSource.DONOR) & (source < PixelSource.HOLE)
+        undrawn = ndimage.binary_dilation(source >= PixelSource.HOLE, np.ones((3, 3), np.bool_))
+        seams = find_seams(instance, source == PixelSource.DONOR) & ~undrawn
         photo = soften(photo, seams)
         source[seams] = PixelSource.SEAM
     return Composite(photo, source, names)
@@ -162,17 +166,21 @@ def drawn_in(
     source: npt.NDArray[np.uint8],
     rendered: Photo,
     label: npt.NDArray[np.unsignedinteger],
+    *,
+    inside: npt.NDArray[np.bool_],
+    seam: bool,
 ) -> tuple[Photo, npt.NDArray[np.uint8]]:
     """A composite whose missing pixels are those of a generator, in the colours of the photo.
 
-    Mean and spread of each class are brought to those of its real pixels, where there are some; the
-    contour between both is softened.
+    Mean and spread of each class are brought to those of its real pixels, where there are some.
 
     Args:
         photo: RGB, uint8 [H, W, 3].
         source: `PixelSource` [H, W].
-        rendered: What the generator makes of the whole scene, uint8 [H, W, 3].
+        rendered: What the generator makes of the scene, uint8 [H, W, 3].
         label: Class ids [H, W].
+        inside: The pixels that it drew, bool [H, W]; all that are missing are among them.
+        seam: Whether the contour between both is softened.
 
     Returns:
         Photo and sources.
@@ -184,13 +192,15 @@ def drawn_in(
         wanted, real = missing & (label == class_id), kept & (label == class_id)
         pixels = rendered[wanted].astype(np.float32)
         if np.count_nonzero(real) >= FEWEST:
-            drawn = rendered[label == class_id].astype(np.float32)
+            drawn = rendered[inside & (label == class_id)].astype(np.float32)
             mean, spread = drawn.mean(axis=0), drawn.std(axis=0)
             goal = photo[real].astype(np.float32)
             scale = np.clip(goal.std(axis=0) / np.maximum(spread, 1), *SPREAD)
             pixels = (pixels - mean) * scale + goal.mean(axis=0)
         photo[wanted] = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
     source[missing] = PixelSource.RENDERED
+    if not seam:
+        return photo, source
     seams = find_seams(missing.astype(np.int32), missing)
     source[seams & ~missing] = PixelSource.SEAM
     return soften(photo, seams), source
@@ -225,10 +235,11 @@ class Compositor:
         read: Reads the scenes of the job, with photos.
         read_donors: The same for the scenes of donors; the job's own if there is none.
         read_exemplars: The same for the scenes that holes are filled from; likewise.
-        catalogue: What is where in these.
+        catalogue: Tells what is where in these; asked when the photo of a scene is not enough.
         photo_config: How.
         taxonomy: Of all these scenes.
         seed: The run's seed.
+        threads: How many fill one hole.
     """
 
     def __init__(
@@ -238,48 +249,63 @@ class Compositor:
         *,
         read_donors: SceneReader | None,
         read_exemplars: SceneReader | None,
-        catalogue: Catalogue,
+        catalogue: Callable[[], Catalogue],
         photo_config: PhotoConfig,
         taxonomy: Taxonomy,
         seed: int,
+        threads: int,
     ) -> None:
         self._read = read
         self._donors = DonorPhotos(shapes, read_donors or read, taxonomy)
         self._read_exemplar = read_exemplars or read
+        self._light = LightMeter(taxonomy.num_classes)
+        self._exemplar_light = LightMeter(taxonomy.num_classes)
         self._catalogue = catalogue
         self._config = photo_config
         self._taxonomy = taxonomy
         self._roles = class_roles(taxonomy)
         self._seed = seed
+        self._threads = threads
 
-    def compose(self, row: PlanRow) -> tuple[Recomposed, Composite]:
+    def compose(self, program: Program, *, index: int) -> tuple[Recomposed, Composite]:
         """The edited maps of a sample, and its photo as far as real pixels go.
+
+        Args:
+            program: Its edits.
+            index: Its number.
 
         Raises:
             DatasetError: A file of the scene, of a donor's or of an exemplar cannot be used.
         """
-        scene = self._read(row.scene)
-        made = recompose(
-            row.parsed_program(), scene, self._donors.for_scene(scene), taxonomy=self._taxonomy
-        )
+        scene = self._read(program.scene)
+        light = self._light(scene)
+        made = recompose(program, scene, self._donors.for_scene(light), taxonomy=self._taxonomy)
 
-        def exemplars(classes: Collection[int]) -> list[tuple[str, Scene]]:
-            without = self._catalogue.near(row.scene, reach=self._config.exclude_near)
-            names = {
-                name: None
+        def exemplars(classes: Collection[int]) -> dict[str, Exemplar]:
+            catalogue = self._catalogue()
+            without = catalogue.near(program.scene, reach=self._config.exclude_near)
+            return {
+                name: self._exemplar(name, light)
                 for c in classes
-                for name in self._catalogue.showing(c, without=without, count=CHOSEN)
+                for name in catalogue.showing(c, without=without, count=CHOSEN)
             }
-            return [(name, self._read_exemplar(name)) for name in names]
 
         composite = compose_photo(
             made,
             photo_config=self._config,
             roles=self._roles,
             exemplars=exemplars,
-            seed=hashed_seed(self._seed, row.index),
+            seed=hashed_seed(self._seed, index),
+            threads=self._threads,
         )
         return made, composite
+
+    def _exemplar(self, name: str, light: SceneLight) -> Exemplar:
+        """The photo of a scene in another light, and its label map."""
+        scene = self._read_exemplar(name)
+        gains = class_gains(self._exemplar_light(scene), light, surface=self._roles.surface)
+        assert scene.photo is not None
+        return with_gains(scene.photo, scene.label, gains), scene.label
 
 
 def hashed_seed(seed: int, index: int) -> int:

@@ -1,18 +1,18 @@
 """Photos drawn from exemplars alone: every pixel from another photo of a dataset."""
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.config import PhotoConfig
-from pipeline.editing.exposure import SceneLight, class_gains, exposure_gain
+from pipeline.editing.exposure import LightMeter, class_gains, exposure_gain
 from pipeline.editing.operations import Donors
 from pipeline.editing.picture import PixelSource
 from pipeline.editing.pixels import with_gains
+from pipeline.editing.program import Program
 from pipeline.editing.recompose import Recomposed, recompose
-from pipeline.errors import DatasetError
 from pipeline.exemplars.catalogue import Catalogue, cells_of
 from pipeline.exemplars.things import Gain, draw_things
 from pipeline.exemplars.whole import draw_photo
-from pipeline.planning.plan import PlanRow
 from pipeline.rendering.composite import Composite, hashed_seed
 from pipeline.roles import class_roles
 from pipeline.scene import Scene
@@ -37,6 +37,7 @@ class ExemplarDrawer:
         taxonomy: Of all these scenes.
         generator: Whether there is one, which draws what no exemplar shows.
         seed: The run's seed.
+        threads: How many draw one photo.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class ExemplarDrawer:
         taxonomy: Taxonomy,
         generator: bool,
         seed: int,
+        threads: int,
     ) -> None:
         self._shapes = shapes
         self._read = read
@@ -60,26 +62,29 @@ class ExemplarDrawer:
         self._surface = class_roles(taxonomy).surface
         self._generator = generator
         self._seed = seed
-        self._lights: dict[str, SceneLight] = {}
+        self._threads = threads
+        self._light = LightMeter(taxonomy.num_classes)
 
-    def compose(self, row: PlanRow) -> tuple[Recomposed, Composite]:
+    def compose(self, program: Program, *, index: int) -> tuple[Recomposed, Composite]:
         """The edited maps of a sample, and its photo.
+
+        Args:
+            program: Its edits.
+            index: Its number.
 
         Raises:
             DatasetError: A file of the scene or of an exemplar cannot be used.
         """
-        made = recompose(
-            row.parsed_program(), self._read(row.scene), self._shapes, taxonomy=self._taxonomy
-        )
+        made = recompose(program, self._read(program.scene), self._shapes, taxonomy=self._taxonomy)
         label, instance = made.scene.label, made.scene.instance
-        seed = hashed_seed(self._seed, row.index)
-        without = self._catalogue.near(row.scene, reach=self._config.exclude_near)
+        seed = hashed_seed(self._seed, index)
+        without = self._catalogue.near(program.scene, reach=self._config.exclude_near)
         names = self._chosen(label, without)
-        first = self._light(names[0])
+        first = self._light(self._read_exemplar(names[0]))
 
         def lit(name: str) -> tuple[Scene, Gain]:
-            gain = exposure_gain(self._light(name), first, surface=self._surface)
-            return self._read_exemplar(name), gain
+            scene = self._read_exemplar(name)
+            return scene, exposure_gain(self._light(scene), first, surface=self._surface)
 
         begun, given, sources = draw_things(
             instance, self._catalogue, lit, without=without, seed=seed
@@ -87,16 +92,19 @@ class ExemplarDrawer:
         exemplars = []
         for name in names:
             scene = self._read_exemplar(name)
+            gains = class_gains(self._light(scene), first, surface=self._surface)
             assert scene.photo is not None
-            gains = class_gains(self._light(name), first, surface=self._surface)
             exemplars.append((with_gains(scene.photo, scene.label, gains), scene.label))
-        drawn = draw_photo(label, exemplars, begun=begun, given=given, seed=seed)
+        drawn = draw_photo(
+            label, exemplars, begun=begun, given=given, seed=seed, threads=self._threads
+        )
         source = np.full(label.shape, PixelSource.EXEMPLAR, np.uint8)
-        if self._generator:
-            source[drawn.missing] = PixelSource.HOLE
-        return made, Composite(drawn.photo, source, tuple(dict.fromkeys((*names, *sources))))
+        lacking = PixelSource.HOLE if self._generator else PixelSource.SUBSTITUTE
+        source[drawn.missing] = lacking
+        used = dict.fromkeys((*(names[k] for k in drawn.used), *sources))
+        return made, Composite(drawn.photo, source, tuple(used))
 
-    def _chosen(self, label: np.ndarray, without: frozenset[str]) -> list[str]:
+    def _chosen(self, label: npt.NDArray[np.unsignedinteger], without: frozenset[str]) -> list[str]:
         """The photos whose layouts resemble a label map, and others for what they do not show."""
         names = self._catalogue.alike(cells_of(label), without=without, count=CHOSEN)
         shown = np.zeros(self._taxonomy.num_classes, np.bool_)
@@ -110,14 +118,3 @@ class ExemplarDrawer:
                     if name not in names
                 ]
         return names
-
-    def _light(self, name: str) -> SceneLight:
-        """The light of an exemplar, measured once."""
-        if name not in self._lights:
-            scene = self._read_exemplar(name)
-            if scene.photo is None:
-                raise DatasetError(f"{name}: has no photo, expected one to draw from")
-            self._lights[name] = SceneLight.of(
-                scene.photo, scene.label, num_classes=self._taxonomy.num_classes
-            )
-        return self._lights[name]

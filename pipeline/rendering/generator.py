@@ -40,6 +40,8 @@ class GeneratorSpec:
     """Reads scenes with photos; only needed by a style that reads photos."""
     donor_photos: SceneReader | None = None
     """The same for the scenes of donors, if those are of another dataset."""
+    seam: bool = True
+    """Whether the contour of what it draws in a photo of real pixels is softened."""
 
 
 @dataclass(frozen=True, eq=False)  # no slots: the handler refers to it weakly
@@ -127,14 +129,36 @@ def render_one(
         DatasetError: A photo that styles are taken from is missing or cannot be read.
         ValueError: The generator's output is not finite.
     """
+    table = style_table(made, generator, index=index, styles=styles)
+    maps = made.scene.label[None], made.scene.instance[None]
+    photo: Photo = render_maps(*maps, generator, styles=None if table is None else [table])[0]
+    return photo
+
+
+def style_table(
+    made: Recomposed,
+    generator: LoadedGenerator,
+    *,
+    index: int = 0,
+    styles: Sequence[StyleChoice] = (),
+) -> StyleTable | None:
+    """The features of an edited scene's objects; None if the generator reads none.
+
+    Args:
+        made: The scene.
+        generator: What chooses them, unless they are given.
+        index: As for `render_one`.
+        styles: As for `render_one`.
+
+    Raises:
+        DatasetError: A photo that styles are taken from is missing or cannot be read.
+    """
     scene = made.scene
     if generator.stylist is not None:
         styles = generator.stylist.assign_styles(
             scene.instance, made.instances, scene=scene.name, index=index
         )
-    tables = [StyleTable.of(styles)] if styles else None
-    photo: Photo = render_maps(scene.label[None], scene.instance[None], generator, styles=tables)[0]
-    return photo
+    return StyleTable.of(styles) if styles else None
 
 
 def render_maps(

@@ -28,6 +28,7 @@ from pipeline.rendering.generator import (
     load_on_device,
     render_maps,
 )
+from pipeline.rendering.windows import render_missing
 from pipeline.scene import Photo
 from pipeline.styles.stylist import StyleTable, Stylist
 
@@ -96,7 +97,12 @@ class GeneratorHandler(ModelHandler[ComposedShard, RenderedShard, LoadedGenerato
     ) -> Iterable[RenderedShard]:
         """Render shards; Beam's batch is always a single one."""
         for composed in batch:
-            yield render_shard(composed, model, batch_pixels=self._spec.settings.batch_pixels)
+            yield render_shard(
+                composed,
+                model,
+                batch_pixels=self._spec.settings.batch_pixels,
+                seam=self._spec.seam,
+            )
 
     def get_num_bytes(self, batch: Sequence[ComposedShard]) -> int:
         """Bytes of the maps; Beam's default would pickle them to find out."""
@@ -112,9 +118,20 @@ class GeneratorHandler(ModelHandler[ComposedShard, RenderedShard, LoadedGenerato
 
 
 def render_shard(
-    composed: ComposedShard, generator: LoadedGenerator, *, batch_pixels: int
+    composed: ComposedShard,
+    generator: LoadedGenerator,
+    *,
+    batch_pixels: int,
+    seam: bool = True,
 ) -> RenderedShard:
-    """Render the samples of a shard that have maps, and say of each how it went."""
+    """Render the samples of a shard that have maps, and say of each how it went.
+
+    Args:
+        composed: The shard.
+        generator: What renders it.
+        batch_pixels: The largest batch, in pixels.
+        seam: Whether the contour of what is drawn in a photo of real pixels is softened.
+    """
     count, height, width = composed.label.shape
     photo = np.zeros((count, height, width, 3), np.uint8)
     pixel_source = None
@@ -130,13 +147,28 @@ def render_shard(
             )
         todo = [i for i in todo if samples[i].failure is None]
 
+    inside: dict[int, npt.NDArray[np.bool_]] = {}
+
     def render(positions: Sequence[int]) -> Photo:
         styles = None
         if generator.stylist is not None:
             styles = [StyleTable.of(samples[i].styles) for i in positions]
-        return render_maps(
-            composed.label[positions], composed.instance[positions], generator, styles=styles
-        )
+        if pixel_source is None:
+            return render_maps(
+                composed.label[positions], composed.instance[positions], generator, styles=styles
+            )
+        parts = []
+        for place, i in enumerate(positions):
+            drawn = render_missing(
+                composed.label[i],
+                composed.instance[i],
+                pixel_source[i] >= PixelSource.HOLE,
+                generator,
+                styles=None if styles is None else styles[place],
+            )
+            inside[i] = drawn.inside
+            parts.append(drawn.photo)
+        return np.stack(parts)
 
     for batch in render_in_batches(
         todo,
@@ -159,6 +191,8 @@ def render_shard(
                     pixel_source[position],
                     batch.result[place],
                     composed.label[position],
+                    inside=inside[position],
+                    seam=seam,
                 )
             sample = samples[position]
             samples[position] = replace(

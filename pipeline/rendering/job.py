@@ -52,6 +52,8 @@ class JobSpec:
     """None for composites of real pixels alone."""
     photo: PhotoConfig
     seed: int
+    threads: int = 1
+    """How many work on one photo in a process."""
     exemplars: SceneReader | None = None
     """Reads the scenes that pixels are copied from, if they are not the job's own."""
     donor_photos: SceneReader | None = None
@@ -106,16 +108,18 @@ class ComposeShard(beam.DoFn):
         self._donors = DonorBank.open(spec.out.donors)
         self._composer = None
         if spec.photo.is_copied:
+            catalogue = Catalogue.open(spec.out.exemplars)
             self._composer = make_composer(
                 spec.photo,
                 self._donors.cutout,
                 self._read,
                 read_donors=spec.donor_photos,
                 read_exemplars=spec.exemplars,
-                catalogue=Catalogue.open(spec.out.exemplars),
+                catalogue=lambda: catalogue,
                 taxonomy=spec.taxonomy,
                 generator=spec.generator is not None,
                 seed=spec.seed,
+                threads=spec.threads,
             )
 
     def process(self, shard: int) -> Iterator[ComposedShard]:
