@@ -21,7 +21,6 @@ from eval.measures.intervals import (
 )
 from eval.measures.recall import (
     LARGE,
-    PIXEL_SOURCES,
     READABLE,
     SIZES,
     SMALL,
@@ -43,6 +42,7 @@ from eval.reports.report import (
     finite,
 )
 from eval.scores import HEADLINE, Scores, ScoreTable, divide, mean_of_present
+from pipeline.output.manifest import PIXEL_SOURCES
 
 EXTREMES = 12
 """How many of the best and of the worst photos are listed."""
@@ -353,11 +353,11 @@ def _warnings(
             f"the scorer learnt from {real.seen} of the {real.photos} real photos, which flatters "
             "the oracle; expected photos that it has not seen (--split)"
         )
-    if run.photo == "exemplar" and run.exemplars_seen:
+    if run.exemplars_seen:
         found.append(
             f"the scorer learnt from {run.exemplars_seen} of the {run.exemplars} scenes whose "
             "pixels the photos show, so their scores are no measure of realism; train it on one "
-            "half of them (train-scorer --half 1), and copy from the other (photo.exemplars.half=2)"
+            "half of them (train-scorer --half 1), and make photos of the other (half=2)"
         )
     if real.without_photo:
         found.append(

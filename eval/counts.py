@@ -20,8 +20,9 @@ from eval.confusion import Counts, count_pairs
 from eval.errors import EvalError
 from eval.mapping import ClassMapping
 from eval.measures.boundaries import boundary_counts
-from eval.measures.recall import PIXEL_SOURCES, ObjectScore, score_objects
+from eval.measures.recall import ObjectScore, score_objects
 from hdmodel.atomic import write_atomically
+from pipeline.output.manifest import PIXEL_SOURCES
 from pipeline.scene import InstanceMap
 
 Side = Literal["rendered", "real"]

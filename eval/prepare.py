@@ -1,5 +1,6 @@
 """Preparing an evaluation: everything that can be checked before photos are read."""
 
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from eval.measures.faithful import FACTOR
 from eval.protocol import Preset, Size, choose_protocol
 from eval.reports.report import ExcludedRow, RealRow, RunRow
 from eval.scorers.loading import FeatureChoice
-from pipeline.config import RenderConfig
+from pipeline.config import PhotoConfig, RenderConfig
 from pipeline.devices import candidate_devices
+from pipeline.editing.program import Program
 from pipeline.errors import OutputError
 from pipeline.output.manifest import OK
 from pipeline.output.results import RunResults
@@ -110,7 +112,7 @@ def prepare(config: EvalConfig, open_scorer: OpenScorer) -> PreparedEval:
         rendered=run.scored,
         real=len(scenes),
     )
-    exemplars = _exemplars(results) if job.photo.is_copied else set()
+    exemplars = _copied_from(results, job.photo) if job.photo.is_copied else set()
     run = run.model_copy(
         update={
             "photo": job.photo.mode,
@@ -149,9 +151,15 @@ def prepare(config: EvalConfig, open_scorer: OpenScorer) -> PreparedEval:
     return PreparedEval(spec, tasks, run, real_row, described)
 
 
-def _exemplars(results: RunResults) -> set[str]:
-    """The scenes that pixels of some photo were copied from, beside its own."""
-    return {name for row in results.rows(("exemplars",)) for name in row["exemplars"] or ()}
+def _copied_from(results: RunResults, photo: PhotoConfig) -> set[str]:
+    """The scenes that pixels of the photos are from: of composites also the samples' own."""
+    found: set[str] = set()
+    for row in results.rows(("scene", "program", "exemplars")):
+        found.update(row["exemplars"] or ())
+        if photo.is_composite:
+            program = Program.parse(json.loads(row["program"]), origin="manifest")
+            found.update((row["scene"], *program.donors))
+    return found
 
 
 def _features(scorer: PhotoScorer, choice: FeatureChoice) -> str | None:

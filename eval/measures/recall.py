@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.confusion import VOID
+from pipeline.output.manifest import PIXEL_SOURCES
 from pipeline.scene import INSTANCES_PER_CLASS, InstanceMap
 
-PIXEL_SOURCES = ("kept", "donor", "rendered", "seam", "exemplar")
-"""Where pixels of composites come from, by the numbers of `pixel_source`."""
 READABLE = 0.5
 """Share of an object's pixels that must be predicted as its class."""
 SMALL, LARGE = 32**2, 96**2

@@ -132,7 +132,7 @@ class RunRow(Settings):
     exclude_near: int = 0
     """How many scenes before and after their own nothing was copied from."""
     exemplars: int = 0
-    """From how many other scenes pixels were copied."""
+    """From the photos of how many scenes pixels were kept or copied."""
     exemplars_seen: int = 0
     """How many of these the scorer learnt from."""
 
