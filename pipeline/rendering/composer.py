@@ -100,7 +100,10 @@ def open_exemplars(photo_config: PhotoConfig, dataset: DatasetConfig, source: So
         DatasetError: It is not there, or has no photos.
     """
     dataset = photo_config.exemplar_dataset(dataset)
-    found = open_source(dataset) if photo_config.exemplars else source
+    try:
+        found = open_source(dataset) if photo_config.exemplars else source
+    except DatasetError as error:
+        raise DatasetError(f"photo.exemplars: {error}") from None
     if found.taxonomy.fingerprint != source.taxonomy.fingerprint:
         raise ConfigError(
             f"photo.exemplars: {dataset.root} has taxonomy {found.taxonomy.name!r}, the job's "

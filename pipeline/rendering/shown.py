@@ -87,8 +87,8 @@ def check_shown(
 
 
 def _where(photo: PhotoConfig, catalogue: Catalogue) -> str:
-    near = f" that are not within {photo.exclude_near} of theirs" if photo.exclude_near else ""
-    return f"the {len(catalogue.names)} other scenes{near}"
+    near = f" or those within {photo.exclude_near} of it" if photo.exclude_near else ""
+    return f"the {len(catalogue.names)} exemplars but their own scene{near}"
 
 
 def _names(classes: Flags, taxonomy: Taxonomy) -> list[str]:

@@ -177,7 +177,7 @@ def _fixed(
 
 _WHAT_PHOTOS_GIVE = {
     "style source": ("styles", "style random or mean"),
-    "photo composite": ("pixels", "photo rendered"),
+    "photo composite": ("pixels", "photo exemplar with photo.exemplars, or rendered"),
 }
 
 
