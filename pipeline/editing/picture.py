@@ -44,11 +44,6 @@ class Picture:
     source: npt.NDArray[np.uint8]
     """`PixelSource` [H, W]."""
 
-    @property
-    def missing(self) -> Mask:
-        """Which pixels are not drawn yet [H, W]."""
-        return self.source >= PixelSource.HOLE
-
 
 class Base:
     """The photo of the source scene, mirrored and enlarged as edits do.
