@@ -25,6 +25,7 @@ from pipeline.rendering.composer import open_exemplars
 from pipeline.rendering.shown import check_shown
 from pipeline.rng import sample_generator
 from pipeline.sources import Source, open_source
+from pipeline.sources.photos import names_with_photos
 from pipeline.styles.style import Style, StyleConfig, check_photos, choose_style
 from pipeline.taxonomy import Taxonomy
 
@@ -189,12 +190,7 @@ def _exemplar_identity(config: RenderConfig, exemplars: Source) -> dict[str, Any
     """Where exemplars lie and which they are; their taxonomy is the job's."""
     plain = config.exemplar_dataset().to_plain()
     del plain["taxonomy"], plain["photos"]
-    return {"dataset": plain, "scenes": fingerprint({"names": _photographed(exemplars)})}
-
-
-def _photographed(source: Source) -> list[str]:
-    """Names of the scenes that have a photo."""
-    return [ref.name for ref in source.scenes if ref.photo is not None]
+    return {"dataset": plain, "scenes": fingerprint({"names": names_with_photos(exemplars)})}
 
 
 def _named_bank(config: RenderConfig, taxonomy: Taxonomy) -> DonorBank | None:
@@ -238,7 +234,7 @@ def catalogue_of(job: PreparedJob, records: Sequence[SceneRecord]) -> Catalogue 
     if job.exemplars is None:
         return Catalogue.of(records)
     known = {record.name: record for record in records} if not job.config.photo.exemplars else {}
-    names = _photographed(job.exemplars)
+    names = names_with_photos(job.exemplars)
     others = [name for name in names if name not in known]
     size, mode = job.config.size, job.config.fit
     found = index_scenes(job.exemplars, others, size=size, mode=mode) if others else []

@@ -32,6 +32,7 @@ from pipeline.rendering.photo import finish_photo
 from pipeline.rendering.shown import check_shown
 from pipeline.scene import Scene
 from pipeline.sources import DatasetConfig, Source, open_source
+from pipeline.sources.photos import names_with_photos
 from pipeline.sources.reading import SceneReader, photo_reader
 from pipeline.styles.style import StyleConfig, check_photos, choose_style
 from pipeline.taxonomy import Taxonomy
@@ -372,7 +373,7 @@ def _catalogue(
     if path is not None:
         found = Catalogue.open(path)
     else:
-        names = [ref.name for ref in exemplars.scenes if ref.photo is not None]
+        names = names_with_photos(exemplars)
         found = Catalogue.of(index_scenes(exemplars, names, size=scenes.size, mode=scenes.fit))
     if not photo.is_composite:
         scene = scenes.reader(photo=False)(scenes.program.scene)

@@ -58,12 +58,11 @@ def check_shown(
                 "fewer"
             )
         shown = catalogue.classes(without=near)
+        regions = _regions(program, taxonomy)
         if photo.is_composite:
-            lacking.update(
-                _names(_regions(program, taxonomy) & ~shown & (record.pixels == 0), taxonomy)
-            )
+            lacking.update(_names(regions & ~shown & (record.pixels == 0), taxonomy))
             continue
-        wanted = _regions(program, taxonomy) | _things(program, taxonomy)
+        wanted = regions | _things(program, taxonomy)
         share = record.pixels / record.pixels.sum()
         lacking.update(_names((wanted | (share > SUBSTITUTED)) & ~shown & ~frozen, taxonomy))
         few = _names((share > 0) & (share <= SUBSTITUTED) & ~wanted & ~shown & ~frozen, taxonomy)

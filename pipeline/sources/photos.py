@@ -27,3 +27,12 @@ def scenes_with_photos(
     if where is not None and (without := len(source.scenes) - len(refs)):
         log.warning("%s: %d of %d scenes have no photo", where, without, len(source.scenes))
     return refs
+
+
+def names_with_photos(source: Source) -> list[str]:
+    """Names of the scenes that have a photo, in order.
+
+    Args:
+        source: The dataset.
+    """
+    return [ref.name for ref in source.scenes if ref.photo is not None]
