@@ -27,6 +27,7 @@ CLASS_STEP = np.float32(64)
 """Between two classes in the fourth channel of pixels: its square is `CAP`."""
 NOWHERE = -1
 """In a field: the pixel is not to be filled. In choices: the pixel cannot be copied."""
+_SIDES = 4
 _LINE = np.uint64(4 * (2 * REACH + 1))
 _SOFTNESS = np.float32(1000.0)
 """Cost, over a patch, at which its vote weighs a quarter of a perfect one's."""
@@ -123,50 +124,42 @@ def _search_part(
 ) -> None:
     size = len(choices)
     photos = size // width // period
+    steps = 0
+    while radius >> steps > 0:
+        steps += 1
     for number in range(first, last):
         pixel = hole[number]
         wanted = classes[pixel]
         slope = slopes[wanted]
-        best = before[pixel]
-        least = _distance_cost(pixel, best, width, period, slope)
-        least += _cost(target, source, pixel, best, width, np.float32(np.inf))
-        for side in range(4):
-            offset = (1, -1, width, -width)[side]
-            beside = pixel + offset
-            if 0 <= beside < size and before[beside] >= 0:
-                candidate = before[beside] - offset
-                if 0 <= candidate < size and choices[candidate] == wanted and candidate != best:
-                    cost = _distance_cost(pixel, candidate, width, period, slope)
-                    cost += _cost(target, source, pixel, candidate, width, least - cost)
-                    if cost < least:
-                        best, least = candidate, cost
-        draw = _hashed(key, pixel)
-        reach = radius
-        while reach >= 1:
-            draw = _hashed(draw, reach)
-            span = 2 * reach + 1
-            down = (draw & 0xFFFFFF) % span - reach
-            across = ((draw >> 24) & 0xFFFFFF) % span - reach
-            candidate = best + down * width + across
+        best, least = NOWHERE, np.float32(np.inf)
+        draw = int(_hashed(key, pixel))
+        for attempt in range(_SIDES + steps + 3):
+            step = attempt - _SIDES - 1
+            candidate = NOWHERE
+            if attempt == 0:
+                candidate = before[pixel]
+            elif attempt <= _SIDES:  # what a neighbour points at
+                offset = (1, -1, width, -width)[attempt - 1]
+                beside = pixel + offset
+                if 0 <= beside < size and before[beside] >= 0:
+                    candidate = before[beside] - offset
+            elif step < steps:  # around the best so far
+                reach = radius >> step
+                draw = int(_hashed(draw, reach))
+                span = 2 * reach + 1
+                down = (draw & 0xFFFFFF) % span - reach
+                across = ((draw >> 24) & 0xFFFFFF) % span - reach
+                candidate = best + down * width + across
+            elif step > steps:  # any of the class
+                draw = int(_hashed(draw, 0))
+                candidate = members[starts[wanted] + draw % (starts[wanted + 1] - starts[wanted])]
+            elif photos > 0:  # the same place of another photo
+                candidate = pixel + (1 + (draw >> 48) % photos) * period * width
             if 0 <= candidate < size and choices[candidate] == wanted and candidate != best:
                 cost = _distance_cost(pixel, candidate, width, period, slope)
                 cost += _cost(target, source, pixel, candidate, width, least - cost)
                 if cost < least:
                     best, least = candidate, cost
-            reach //= 2
-        if photos > 0:  # the same place of another photo
-            candidate = pixel + (1 + (draw >> 48) % photos) * period * width
-            if 0 <= candidate < size and choices[candidate] == wanted and candidate != best:
-                cost = _distance_cost(pixel, candidate, width, period, slope)
-                cost += _cost(target, source, pixel, candidate, width, least - cost)
-                if cost < least:
-                    best, least = candidate, cost
-        draw = _hashed(draw, 0)
-        candidate = members[starts[wanted] + draw % (starts[wanted + 1] - starts[wanted])]
-        cost = _distance_cost(pixel, candidate, width, period, slope)
-        cost += _cost(target, source, pixel, candidate, width, least - cost)
-        if cost < least:
-            best, least = candidate, cost
         after[pixel] = best
         costs[pixel] = least
 
