@@ -13,7 +13,10 @@ from PIL import Image
 from hdmodel.errors import ConfigError
 from hdsynth.cli import main
 from pipeline.config import RenderConfig
+from pipeline.editing.exposure import SceneLight
 from pipeline.editing.picture import PixelSource
+from pipeline.editing.program import Paste, Program
+from pipeline.editing.recompose import donors_from, recompose
 from pipeline.errors import DatasetError
 from pipeline.forecast import forecast
 from pipeline.inspection.preview import write_preview
@@ -23,9 +26,12 @@ from pipeline.inspection.verify import verify
 from pipeline.output.folder import OutputFolder
 from pipeline.output.manifest import PIXEL_SOURCES, read_manifests
 from pipeline.reader import SyntheticDataset
-from pipeline.rendering.composite import drawn_in
+from pipeline.rendering.composite import DonorPhotos, drawn_in
 from pipeline.run import render
+from pipeline.scene import Scene
+from pipeline.taxonomy import Taxonomy
 from tests.datasets import photo_file, write_checkpoint, write_cityscapes
+from tests.scenes import CAR, street
 
 EDITS = {
     "edits": [1, 3],
@@ -200,6 +206,31 @@ def test_the_command_line_needs_one_option(world: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out" / "exemplars.parquet").is_file()
+
+
+def test_a_pasted_object_shows_the_pixels_of_its_own_photo() -> None:
+    city = Taxonomy.load("cityscapes")
+    plain = street("donor", height=64, width=128)
+    plain.label[38:60, 20:50], plain.instance[38:60, 20:50] = CAR, 26002
+    random = np.random.default_rng(4)
+    photo = random.integers(0, 256, (64, 128, 3), np.uint8)
+    photo[random.random(plain.size) < 0.1] = 0  # as dark as it gets: there is no haze
+    donor = Scene("donor", plain.label, plain.instance, photo)
+    scene = Scene("street", plain.label, plain.instance, photo)  # in the same light
+    shapes = DonorPhotos(donors_from({"donor": donor}), {"donor": donor}.__getitem__, city)
+    light = SceneLight.of(photo, plain.label, num_classes=city.num_classes)
+    paste = Paste(donor="donor", donor_instance=26002, row=62, column=85)
+    program = Program(scene="street", operations=(paste,))
+    made = recompose(program, scene, shapes.for_scene(light), taxonomy=city)
+    assert made.picture is not None
+    put = np.zeros(plain.size, np.bool_)
+    put[41:63, 85:115] = True
+    np.testing.assert_array_equal(made.picture.source == PixelSource.DONOR, put)
+    inside = made.picture.photo[42:62, 86:114]
+    np.testing.assert_array_equal(inside, photo[39:59, 21:49])
+    # What is mixed with the road, at its contour, stays behind.
+    np.testing.assert_array_equal(made.picture.photo[41, 86:114], inside[0])
+    np.testing.assert_array_equal(made.picture.photo[42:62, 114], inside[:, -1])
 
 
 def test_drawn_pixels_take_mean_and_spread_of_their_class() -> None:
