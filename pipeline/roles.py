@@ -15,10 +15,14 @@ class ClassRoles:
     Every class is exactly one of a thing, a surface, or frozen.
     """
 
+    thing: npt.NDArray[np.bool_]
+    """Classes of single objects, bool [num_classes]."""
     surface: npt.NDArray[np.bool_]
     """Stuff that objects may cover and that may fill holes, bool [num_classes]."""
     frozen: npt.NDArray[np.bool_]
-    """Void that no edit touches or spreads (ego vehicle, borders, unlabelled), [num_classes]."""
+    """Void that no edit spreads (ego vehicle, borders, unlabelled), [num_classes]."""
+    clutter: npt.NDArray[np.bool_]
+    """The frozen classes of which edits may cover small patches, bool [num_classes]."""
     upright: npt.NDArray[np.bool_]
     """Surfaces that are single things in truth, of category `object`: poles, traffic signs. They
     stand before or behind what is put beside them, and do not fill holes [num_classes]."""
@@ -49,9 +53,12 @@ def class_roles(taxonomy: Taxonomy) -> ClassRoles:
     for thing, grounds in taxonomy.support.items():
         support[ids[thing], [ids[ground] for ground in grounds]] = True
     categories = np.array([c.category for c in taxonomy.classes])
+    frozen = ~surface & ~taxonomy.is_thing
     return ClassRoles(
+        thing=taxonomy.is_thing,
         surface=surface,
-        frozen=~surface & ~taxonomy.is_thing,
+        frozen=frozen,
+        clutter=frozen & np.array([c.void == "clutter" for c in taxonomy.classes]),
         upright=surface & (categories == "object"),
         support=support,
     )

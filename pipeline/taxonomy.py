@@ -4,7 +4,7 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +33,10 @@ class ClassInfo(Settings):
     category: str = ""
     is_thing: bool = False
     """Whether single objects of the class are told apart by the instance map."""
-    void: bool = False
-    """Whether scores ignore the class."""
+    void: bool | Literal["frame", "clutter"] = False
+    """Whether scores ignore the class. Of void without objects: `frame` belongs to the picture (ego
+    vehicle, borders) and stays on top of every edit, as does plain void; `clutter` is something in
+    the scene that nobody named, and edits cover small patches of it."""
     train_id: int = IGNORED_TRAIN_ID
     """The id used for training and scoring segmentation networks; 255 if ignored."""
     values: tuple[int, ...] = ()
@@ -61,6 +63,9 @@ class Taxonomy(Settings):
     classes: tuple[ClassInfo, ...]
     support: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """For a thing class: the names of the stuff classes it may stand on."""
+    together: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """For a thing class: the thing classes with one of which an object of it is one, as a rider
+    with a bicycle. Edits move, paste and take out both at once."""
 
     @field_validator("classes")
     @classmethod
@@ -91,6 +96,16 @@ class Taxonomy(Settings):
         known = {c.name for c in self.classes}
         for name in {n for k, v in self.support.items() for n in (k, *v)} - known:
             raise ValueError(f"support names an unknown class {name!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        things = {c.name for c in self.classes if c.is_thing}
+        for name in {n for k, v in self.together.items() for n in (k, *v)} - things:
+            raise ValueError(f"together: {name!r} is not a class of things")
+        for name, others in self.together.items():
+            if both := [other for other in others if other in self.together]:
+                raise ValueError(f"together: {both[0]!r} goes with {name!r}, so not with others")
         return self
 
     @classmethod
@@ -129,7 +144,7 @@ class Taxonomy(Settings):
     @cached_property
     def fingerprint(self) -> str:
         """A hash of what gives the ids their meaning: names, things, void, train ids."""
-        meaning = [[c.id, c.name, c.is_thing, c.void, c.train_id] for c in self.classes]
+        meaning = [[c.id, c.name, c.is_thing, bool(c.void), c.train_id] for c in self.classes]
         return hashlib.sha256(json.dumps(meaning).encode()).hexdigest()[:16]
 
     @cached_property
@@ -145,7 +160,7 @@ class Taxonomy(Settings):
     @cached_property
     def is_void(self) -> npt.NDArray[np.bool_]:
         """Which classes are void, bool [num_classes]."""
-        return np.array([c.void for c in self.classes])
+        return np.array([bool(c.void) for c in self.classes])
 
     @cached_property
     def train_ids(self) -> npt.NDArray[np.uint8]:

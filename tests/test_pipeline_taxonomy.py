@@ -57,7 +57,7 @@ def test_shipped_counts(name: str, classes: int, things: int, scored: int) -> No
     train_ids = [c.train_id for c in taxonomy.classes if c.train_id != 255]
     assert sorted(train_ids) == list(range(scored))
     for c in taxonomy.classes:
-        assert c.void == (c.train_id == 255), c.name
+        assert bool(c.void) == (c.train_id == 255), c.name
         assert all(0 <= channel <= 255 for channel in c.color)
 
 

@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 from hdmodel.atomic import make_durable, temporary_name
 from hdmodel.errors import ConfigError
 from hdmodel.settings import Settings, read_yaml
+from pipeline.donors.completeness import WHOLE, completeness
 from pipeline.editing.cutout import Cutout, OperationSkipped
 from pipeline.errors import DatasetError
 from pipeline.fit import FitMode
-from pipeline.indexing.record import SceneRecord
+from pipeline.indexing.record import SILHOUETTE, SceneRecord
 from pipeline.scene import INSTANCES_PER_CLASS
 from pipeline.sources import DatasetConfig, Source, open_source
 from pipeline.sources.reading import SceneReader, photo_reader
@@ -45,6 +46,10 @@ SCHEMA = pa.schema(
         ("hidden_sides", pa.uint8()),
         ("pieces", pa.int16()),
         ("companion", pa.int16()),
+        ("partner", pa.int32()),
+        ("silhouette", pa.binary(SILHOUETTE[0] * SILHOUETTE[1] // 8)),
+        ("obscured", pa.float32()),
+        ("completeness", pa.float32()),
         ("offset", pa.int64()),
     ]
 )
@@ -79,6 +84,14 @@ class DonorIndex:
     """Into how many pieces they fall [n]."""
     companions: npt.NDArray[np.int16]
     """The class of what touches them most; -1 if nothing does [n]."""
+    partners: npt.NDArray[np.int32]
+    """The id of what is one with them, as a rider with a bicycle; 0 if nothing is [n]."""
+    silhouettes: npt.NDArray[np.uint8]
+    """Their visible shapes, coarsely, as in `SceneRecord` [n, b]."""
+    obscured: npt.NDArray[np.float32]
+    """The share of their contours that something nearer may hide, 0..1 [n]."""
+    completeness: npt.NDArray[np.float32]
+    """How completely they are seen, 0..1, judged among all donors of the index [n]."""
 
     @classmethod
     def of(cls, records: Sequence[SceneRecord], *, min_area: int = 1) -> Self:
@@ -93,7 +106,8 @@ class DonorIndex:
             rows = donors_of(record, min_area=min_area)
             columns = {name: getattr(record, name)[rows] for name in _SHARED}
             scenes = np.zeros(len(rows), np.int32)
-            parts.append(cls(record.size, (record.name,), scenes, **columns))
+            unknown = np.zeros(len(rows), np.float32)
+            parts.append(cls(record.size, (record.name,), scenes, **columns, completeness=unknown))
         return cls.joined(parts)
 
     @classmethod
@@ -102,11 +116,23 @@ class DonorIndex:
         kept = [part for part in parts if len(part)] or [parts[0].select(np.zeros(0, np.intp))]
         starts = np.cumsum([0, *(len(part.names) for part in kept)])
         scenes = [part.scenes + start for part, start in zip(kept, starts[:-1], strict=True)]
-        return cls(
+        index = cls(
             size=parts[0].size,
             names=tuple(name for part in kept if len(part) for name in part.names),
             scenes=np.concatenate(scenes).astype(np.int32),
             **{name: np.concatenate([getattr(part, name) for part in kept]) for name in _SHARED},
+            completeness=np.zeros(sum(map(len, kept)), np.float32),
+        )
+        return replace(index, completeness=index._judged())
+
+    def _judged(self) -> npt.NDArray[np.float32]:
+        return completeness(
+            classes=self.classes,
+            scenes=self.scenes,
+            boxes=self.boxes,
+            silhouettes=self.silhouettes,
+            obscured=self.obscured,
+            single=(self.cut_sides == 0) & (self.pieces == 1),
         )
 
     @property
@@ -121,21 +147,22 @@ class DonorIndex:
 
     @property
     def whole(self) -> Flags:
-        """Which donors are in one piece, and neither cut nor hidden [n]."""
-        whole: Flags = (self.cut_sides == 0) & (self.hidden_sides == 0) & (self.pieces == 1)
-        return whole
+        """Which donors are in one piece, not cut, and seen completely [n]."""
+        return (self.cut_sides == 0) & (self.pieces == 1) & (self.completeness >= WHOLE)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def select(self, rows: npt.NDArray[Any]) -> Self:
         """The donors of some rows: flags [n], or positions; the names stay."""
-        columns = {name: getattr(self, name)[rows] for name in ("scenes", *_SHARED)}
+        columns = {name: getattr(self, name)[rows] for name in ("scenes", *_SHARED, "completeness")}
         return replace(self, **columns)
 
 
 _SHARED = tuple(
-    field.name for field in fields(DonorIndex) if field.name not in ("size", "names", "scenes")
+    field.name
+    for field in fields(DonorIndex)
+    if field.name not in ("size", "names", "scenes", "completeness")
 )
 """The columns that scene records have too."""
 
@@ -298,7 +325,7 @@ def content_hash(index: DonorIndex, masks_sha256: str, taxonomy: Taxonomy) -> st
             (masks_sha256, taxonomy.fingerprint, repr(index.size), *map(repr, index.names))
         ).encode()
     )
-    for name in ("scenes", *_SHARED):
+    for name in ("scenes", *_SHARED, "completeness"):
         content.update(np.ascontiguousarray(getattr(index, name)).data)
     return content.hexdigest()
 
@@ -318,6 +345,10 @@ def to_table(index: DonorIndex) -> pa.Table:
         "hidden_sides": index.hidden_sides,
         "pieces": index.pieces,
         "companion": index.companions,
+        "partner": index.partners,
+        "silhouette": [row.tobytes() for row in index.silhouettes],
+        "obscured": index.obscured,
+        "completeness": index.completeness,
         "offset": offsets,
     }
     return pa.table([pa.array(columns[field.name], field.type) for field in SCHEMA], schema=SCHEMA)
@@ -342,6 +373,12 @@ def _from_table(table: pa.Table, size: tuple[int, int]) -> tuple[DonorIndex, npt
         hidden_sides=column("hidden_sides"),
         pieces=column("pieces"),
         companions=column("companion"),
+        partners=column("partner"),
+        silhouettes=np.frombuffer(b"".join(table["silhouette"].to_pylist()), np.uint8).reshape(
+            len(table), -1
+        ),
+        obscured=column("obscured"),
+        completeness=column("completeness"),
     )
     return index, column("offset")
 

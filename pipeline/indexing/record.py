@@ -7,8 +7,8 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
-from pipeline.indexing.edges import Edges, Flags, Objects, trace
-from pipeline.roles import class_roles
+from pipeline.indexing.edges import Contours, Edges, Flags, Objects, trace
+from pipeline.roles import ClassRoles, class_roles
 from pipeline.scene import INSTANCES_PER_CLASS, LabelMap, Scene
 from pipeline.taxonomy import Taxonomy
 
@@ -23,6 +23,8 @@ CUT = 0.35
 NARROW = 1 / 64
 """Stuff is upright if its mean run along rows is below this part of the picture's width, and below
 its mean run along columns."""
+FEET = 0.15
+"""Part of an object's height, from below, that counts as its feet."""
 LEFT, RIGHT, TOP, BOTTOM = 1, 2, 4, 8
 """Sides of an object's box, as bits."""
 SHARE = 0.25
@@ -61,6 +63,12 @@ class SceneRecord:
     """Into how many 8-connected pieces the object's visible pixels fall [n]."""
     companions: npt.NDArray[np.int16]
     """The class of the object with which it shares the longest edge; -1 if there is none [n]."""
+    partners: npt.NDArray[np.int32]
+    """The id of the object with which it is one, as a rider with a bicycle; 0 if none [n]."""
+    obscured: npt.NDArray[np.float32]
+    """The share of its contour that borders on what may hide more of it, 0..1 [n]: nearer objects
+    but its partner, crowds, upright stuff and void that reach farther down, the picture's border;
+    and, below it, stuff that it cannot stand on."""
     ground: npt.NDArray[np.int16]
     """The surface most frequent right below its lower edge; -1 if there is none [n]."""
     silhouettes: npt.NDArray[np.uint8]
@@ -83,6 +91,11 @@ class SceneRecord:
             classes: The classes in question, bool [num_classes].
         """
         return classes[self.classes] | ((self.companions >= 0) & classes[self.companions])
+
+    @property
+    def attached(self) -> Flags:
+        """Which objects are one with another that is told apart from them [n]."""
+        return self.partners > 0
 
     def mirrored(self) -> "SceneRecord":
         """The record of the scene mirrored left to right."""
@@ -114,7 +127,9 @@ def index_scene(scene: Scene, taxonomy: Taxonomy) -> SceneRecord:
     frozen = roles.frozen[outer_label]
     rim = frozen & _touching_border(scene.label, edges, frozen, roles.frozen)
     cut_sides = _at_border(objects, scene.size) | _sides_of(objects, edges, rim, width=width)
-    nearer, occluding, companions = _overlaps(objects, edges.owners, found.positions[outer_id])
+    contacts = _contacts(objects, edges.owners, found.positions[outer_id])
+    partners = _partners(objects, contacts, taxonomy)
+    nearer, occluding, companions = _overlaps(objects, contacts, len(edges.owners))
     upright = (found.across < NARROW * width) & (found.across < found.down) & roles.surface
     veiling = (~roles.surface[outer_label] & (outer_id < INSTANCES_PER_CLASS)) | (
         upright[outer_label] & edges.sideways
@@ -140,6 +155,10 @@ def index_scene(scene: Scene, taxonomy: Taxonomy) -> SceneRecord:
         hidden_sides=_sides_of(objects, edges, hiding, width=width),
         pieces=np.array([_pieces(mask) for mask in masks], np.int16),
         companions=companions,
+        partners=np.where(partners >= 0, objects.ids[partners], 0).astype(np.int32)
+        if len(masks)
+        else np.zeros(0, np.int32),
+        obscured=_obscured(scene, found, partners, roles),
         ground=np.array(
             [
                 _ground(mask, top, left, scene.label, roles.surface)
@@ -268,18 +287,33 @@ def _at_length(objects: Objects, edges: Edges, chosen: Flags) -> Flags:
     return chosen & (lengths > CUT * np.sqrt(objects.areas))[edges.owners]
 
 
-def _overlaps(
+@dataclass(frozen=True, slots=True, eq=False)
+class _Contacts:
+    """Where objects touch, a row for each of two that do and each direction [p]."""
+
+    one: npt.NDArray[np.intp]
+    """The object, by position [p]."""
+    other: npt.NDArray[np.intp]
+    """The one it touches [p]."""
+    lengths: npt.NDArray[np.intp]
+    """Edges that they share [p]."""
+    long: Flags
+    """Whether these are more than TOUCH times the root of the smaller one's area [p]."""
+    edges: npt.NDArray[np.intp]
+    """The edges that lead from object to object [q]."""
+    rows: npt.NDArray[np.intp]
+    """The row of each of these edges [q]."""
+
+
+def _contacts(
     objects: Objects, owners: npt.NDArray[np.intp], others: npt.NDArray[np.intp]
-) -> tuple[Flags, Flags, npt.NDArray[np.int16]]:
-    """Which edges lead to a nearer object; which objects lie before another; companions.
+) -> _Contacts:
+    """Find the objects that touch.
 
     Args:
         objects: The objects.
         owners: The object that each edge belongs to, by position [m].
         others: The object that it leads to; -1 for everything else [m].
-
-    Returns:
-        Flags of edges [m], flags of objects [n], classes of objects [n].
     """
     count = len(objects.ids)
     between = np.flatnonzero(others >= 0)
@@ -288,19 +322,132 @@ def _overlaps(
     )
     one, other = np.divmod(pairs, max(count, 1))
     smaller = np.minimum(objects.areas[one], objects.areas[other])
-    touching = lengths > TOUCH * np.sqrt(smaller)
-    bottoms = objects.boxes[:, 2]
-    nearer = np.zeros(len(owners), np.bool_)
-    nearer[between] = (touching & (bottoms[other] > bottoms[one]))[inverse]
+    return _Contacts(one, other, lengths, lengths > TOUCH * np.sqrt(smaller), between, inverse)
+
+
+def _overlaps(
+    objects: Objects, contacts: _Contacts, num_edges: int
+) -> tuple[Flags, Flags, npt.NDArray[np.int16]]:
+    """Which edges lead to a nearer object; which objects lie before another; companions.
+
+    Returns:
+        Flags of edges [m], flags of objects [n], classes of objects [n].
+    """
+    one, other, touching = contacts.one, contacts.other, contacts.long
+    count, bottoms = len(objects.ids), objects.boxes[:, 2]
+    nearer = np.zeros(num_edges, np.bool_)
+    nearer[contacts.edges] = (touching & (bottoms[other] > bottoms[one]))[contacts.rows]
     occluding = np.zeros(count, np.bool_)
     occluding[one[touching & (bottoms[other] < bottoms[one])]] = True
     paired = np.zeros(count, np.bool_)
     paired[one[touching]] = True
     companions = np.full(count, -1, np.int16)
-    longest = np.lexsort((-other, lengths))  # the last entry of each object wins
+    longest = np.lexsort((-other, contacts.lengths))  # the last entry of each object wins
     companions[one[longest]] = objects.ids[other[longest]] // INSTANCES_PER_CLASS
     companions[~paired] = -1
     return nearer, occluding, companions
+
+
+def _partners(objects: Objects, contacts: _Contacts, taxonomy: Taxonomy) -> npt.NDArray[np.intp]:
+    """The object with which each one is one, by position; -1 where there is none [n].
+
+    Of the pairs of classes that the taxonomy names, those with the longest shared edges are paired
+    first, and each object at most once.
+    """
+    partners = np.full(len(objects.ids), -1, np.intp)
+    ids = {c.name: c.id for c in taxonomy.classes}
+    couples = np.zeros((taxonomy.num_classes, taxonomy.num_classes), np.bool_)
+    for name, others in taxonomy.together.items():
+        couples[ids[name], [ids[other] for other in others]] = True
+    classes = objects.ids // INSTANCES_PER_CLASS
+    fits = contacts.long & couples[classes[contacts.one], classes[contacts.other]]
+    for row in np.flatnonzero(fits)[np.argsort(-contacts.lengths[fits], kind="stable")].tolist():
+        one, other = contacts.one[row], contacts.other[row]
+        if partners[one] < 0 and partners[other] < 0:
+            partners[one], partners[other] = other, one
+    return partners
+
+
+def _obscured(
+    scene: Scene, found: Contours, partners: npt.NDArray[np.intp], roles: ClassRoles
+) -> npt.NDArray[np.float32]:
+    """The share of each object's contour that borders on what may hide more of it [n]."""
+    objects, edges = found.objects, found.edges
+    count, width = len(objects.ids), scene.size[1]
+    if not count:
+        return np.zeros(0, np.float32)
+    classes = objects.ids // INSTANCES_PER_CLASS
+    label, ids = (m.ravel()[edges.outer] for m in (scene.label, scene.instance))
+    lowest = objects.boxes[edges.owners, 2] - 1
+    others = found.positions[ids]
+    reaches = np.where(others >= 0, objects.boxes[others, 2] - 1, -1)
+    reaches[(others >= 0) & (others == partners[edges.owners])] = -1
+    stuff = scene.instance < INSTANCES_PER_CLASS
+    for classes_of, reach in (
+        (roles.upright, _part_ends),
+        (roles.frozen, _run_ends),
+        (roles.thing, _run_ends),
+    ):
+        chosen = (others < 0) & classes_of[label]
+        if chosen.any():
+            reaches[chosen] = reach(classes_of[scene.label] & stuff, edges.outer[chosen])
+    hiding = reaches > lowest
+    # What lies right below its lowest part, and cannot carry it, stands before it.
+    carried = roles.support.any(axis=1)[classes[edges.owners]]
+    tall = objects.boxes[edges.owners, 2] - objects.boxes[edges.owners, 0]
+    feet = ~edges.sideways & (edges.outer > edges.inner)
+    feet &= edges.inner // width >= lowest - FEET * tall
+    hiding |= (
+        feet
+        & carried
+        & (others < 0)
+        & roles.surface[label]
+        & ~roles.upright[label]
+        & ~roles.support[classes[edges.owners], label]
+    )
+    rim = _border_pixels(scene, objects)
+    hidden = np.bincount(edges.owners[hiding], minlength=count) + rim
+    total = np.bincount(edges.owners, minlength=count) + rim
+    share: npt.NDArray[np.float32] = (hidden / np.maximum(total, 1)).astype(np.float32)
+    return share
+
+
+def _part_ends(there: Flags, pixels: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """The lowest row of the 8-connected part that each of some pixels is of [k].
+
+    Args:
+        there: Where the parts are [H, W].
+        pixels: Positions in the flattened map, all of them there [k].
+    """
+    parts, _ = ndimage.label(there, structure=np.ones((3, 3), np.int8))
+    rows = [0, *(down.stop - 1 for down, _ in ndimage.find_objects(parts))]
+    ends: npt.NDArray[np.intp] = np.array(rows)[parts.ravel()[pixels]]
+    return ends
+
+
+def _run_ends(there: Flags, pixels: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """The lowest row of the vertical run that each of some pixels is of [k].
+
+    Args:
+        there: Where the runs are [H, W].
+        pixels: Positions in the flattened map, all of them there [k].
+    """
+    width = there.shape[1]
+    columns, inverse = np.unique(pixels % width, return_inverse=True)
+    rows = np.arange(len(there), dtype=np.int32)[:, None]
+    stops = np.where(there[:, columns], np.int32(len(there)), rows)[::-1]
+    ends: npt.NDArray[np.intp] = np.minimum.accumulate(stops)[::-1][pixels // width, inverse] - 1
+    return ends
+
+
+def _border_pixels(scene: Scene, objects: Objects) -> npt.NDArray[np.intp]:
+    """How many pixels of each object lie at the picture's border, counted once per side [n]."""
+    ids = scene.instance
+    border = np.concatenate([ids[0], ids[-1], ids[:, 0], ids[:, -1]])
+    border = border[border >= INSTANCES_PER_CLASS]
+    at = np.searchsorted(objects.ids, border)
+    counted: npt.NDArray[np.intp] = np.bincount(at, minlength=len(objects.ids))
+    return counted
 
 
 def _pieces(mask: Flags) -> int:
