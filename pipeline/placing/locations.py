@@ -21,6 +21,11 @@ SHARPNESS = 0.75
 BANDWIDTH = (0.5, 8.0)
 """Smallest and largest smoothing of locations, in cells."""
 
+MARGINS = (0.35, 0.8, 1.6, 3.2)
+"""Distances from the edge of a surface, in heights of the camera, between which places differ."""
+EVIDENCE = 20
+"""So many objects of a category must be seen before a surface under none of them carries none."""
+
 ContactCells = tuple[tuple[int, int, int], ...]
 """Row, column, and how many objects stand there."""
 Floats = npt.NDArray[np.float64]
@@ -96,7 +101,8 @@ def support_shares(classes: Integers, grounds: Integers, *, taxonomy: Taxonomy) 
     """How likely each class stands on each surface [num_classes, num_classes].
 
     A class may stand on what the taxonomy lists for it; where that says nothing, on what more than
-    a tenth of its objects stand on. All else is 0.
+    a tenth of its objects stand on. All else is 0, and so is what the dataset shows none of its
+    category on, if it shows enough of them.
 
     Args:
         classes: Classes of objects [n].
@@ -115,28 +121,60 @@ def support_shares(classes: Integers, grounds: Integers, *, taxonomy: Taxonomy) 
         share = own / max(own.sum(), 1)
         told = roles.support[class_id]
         allowed = roles.surface & (told if told.any() else share > USUAL)
+        if kin.sum() >= EVIDENCE:
+            allowed &= own > 0
         kept = np.where(allowed, np.maximum(share, SUPPORT_FLOOR), 0)
         support[class_id] = kept / max(kept.sum(), SUPPORT_FLOOR)
     return support
 
 
-def surfaces_offered(
-    records: Sequence[SceneRecord], locations: Floats, taxonomy: Taxonomy
+def places_offered(
+    records: Sequence[SceneRecord], locations: Floats, horizons: Sequence[float], taxonomy: Taxonomy
 ) -> Floats:
-    """How much of each surface lies where each class stands [num_classes, num_classes].
+    """How much of each surface, by its margins, lies where each class stands.
 
     Args:
         records: The scenes.
         locations: As `location_maps` makes them.
+        horizons: The row of each scene's horizon in pixels.
         taxonomy: The taxonomy of the scenes.
+
+    Returns:
+        Shares [num_classes, num_classes, len(MARGINS) + 1].
     """
-    count = taxonomy.num_classes
-    seen = np.zeros((count, GRID[0] * GRID[1]))
+    count, margins = taxonomy.num_classes, len(MARGINS) + 1
+    seen = np.zeros((count * margins, GRID[0] * GRID[1]))
     cells = np.arange(GRID[0] * GRID[1])
-    for record in records:
-        seen[ground_behind(record.grid, taxonomy.is_thing).ravel(), cells] += 1
+    for record, horizon in zip(records, horizons, strict=True):
+        ground = ground_behind(record.grid, taxonomy.is_thing)
+        place = ground.astype(np.int64) * margins + margins_of(ground, horizon, record.size)
+        seen[place.ravel(), cells] += 1
     offered: Floats = locations.reshape(count, -1) @ seen.T / max(len(records), 1)
-    return offered
+    return offered.reshape(count, count, margins)
+
+
+def margins_of(ground: Integers, horizon: float, size: tuple[int, int]) -> Integers:
+    """How far each cell is from the next other stuff in its row, as a position in `MARGINS`.
+
+    Args:
+        ground: Class ids on the coarse grid, without things [GRID].
+        horizon: Its row, in pixels.
+        size: Height and width of the picture in pixels.
+    """
+    height, width = size
+    columns = np.arange(GRID[1])
+    change = np.ones((GRID[0], GRID[1] + 1), np.bool_)
+    change[:, 1:-1] = ground[:, 1:] != ground[:, :-1]
+    # What lies beyond the picture's border is not known, and counts as more of the same.
+    change[:, [0, -1]] = False
+    far = 10**6
+    left = np.maximum.accumulate(np.where(change[:, :-1], columns, -far), axis=1)
+    right = np.minimum.accumulate(np.where(change[:, 1:], columns, far)[:, ::-1], axis=1)[:, ::-1]
+    cells = np.minimum(columns - left, right - columns) + 0.5
+    rows = (np.arange(GRID[0]) + 0.5) * height / GRID[0]
+    above = np.maximum(rows - horizon, height / GRID[0])[:, None]
+    found: Integers = np.searchsorted(MARGINS, cells * (width / GRID[1]) / above)
+    return found
 
 
 def ground_behind(grid: Integers, things: Flags) -> Integers:

@@ -78,7 +78,7 @@ class Places:
         shift = round((scene.view.horizon / height - self.priors.content.horizon) * GRID[0])
         rows = np.arange(GRID[0])
         location = location[np.clip(rows - shift, 0, GRID[0] - 1)]
-        density = location * self.priors.preference(class_id)[scene.ground]
+        density = location * self.priors.preference(class_id)[scene.ground, scene.margins]
         density[(rows + 1) * height <= scene.view.horizon * GRID[0]] = 0
         return density
 

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.indexing.record import GRID, SceneRecord, grid_cells
-from pipeline.placing.locations import ground_behind
+from pipeline.placing.locations import ground_behind, margins_of
 from pipeline.placing.perspective import View
 from pipeline.roles import class_roles
 from pipeline.scene import INSTANCES_PER_CLASS
@@ -49,6 +49,8 @@ class PlannedScene:
         """Whether all of the object's shape is known [n]."""
         self.ground = ground_behind(record.grid, taxonomy.is_thing)
         """Class ids on the coarse grid, with stuff behind the things [GRID]."""
+        self.margins = margins_of(self.ground, view.horizon, record.size)
+        """How far each cell is from the edge of its ground, as a position in `MARGINS` [GRID]."""
         self.used: set[int] = set()
         """Donors (positions in the donor index) that were pasted already."""
         self.densities: dict[int, Floats] = {}

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -19,11 +19,13 @@ from pipeline.errors import DatasetError, TaxonomyError
 from pipeline.indexing.record import GRID, SceneRecord
 from pipeline.placing.locations import (
     CATEGORY_OBJECTS,
-    SUPPORT_FLOOR,
+    MARGINS,
     contact_cells,
+    ground_behind,
     location_maps,
+    margins_of,
+    places_offered,
     support_shares,
-    surfaces_offered,
 )
 from pipeline.placing.perspective import Perspective, View
 from pipeline.placing.spacing import hidden_shares, nearest_gaps, overlaps
@@ -33,6 +35,8 @@ FEW_WHOLE = 5
 """Classes with fewer whole objects are measured on those with hidden parts, too."""
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 """Of the counts per scene."""
+PLACE_FLOOR = 0.01
+"""Share of a class's objects, and of what there is where it stands, that is added to each place."""
 HIDDEN_QUANTILE, GAP_QUANTILE = 0.95, 0.05
 
 Floats = npt.NDArray[np.float64]
@@ -68,9 +72,10 @@ class ClassPrior(Settings):
     """Scatter of ln height."""
     support: dict[str, Share]
     """Surfaces the class may stand on, and which share of its objects does."""
-    preference: dict[str, float]
-    """For each of them, that share over what there would be of the surface at the places where the
-    class stands, if it did not care."""
+    preference: dict[str, Annotated[tuple[float, ...], Field(min_length=5, max_length=5)]]
+    """For each of them, by the distance from its edge (`MARGINS`): the share of the class's objects
+    that stand there, over what there would be of it at the places where the class stands, if it did
+    not care."""
     count: CountPrior
     max_overlap: Share
     """95 % of the objects have no larger share of their box hidden by boxes of nearer ones."""
@@ -86,7 +91,7 @@ class ClassPrior(Settings):
 class PriorsFile(Settings):
     """What a priors file holds."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     taxonomy: str
     fingerprint: str
     """Of the taxonomy."""
@@ -135,7 +140,9 @@ class Priors:
         contacts = contact_cells(objects.boxes[standing], classes, taxonomy=taxonomy)
         locations = location_maps(contacts, taxonomy)
         support = support_shares(classes, grounds, taxonomy=taxonomy)
-        offered = surfaces_offered(records, locations, taxonomy)
+        horizons = [_horizon(perspective, objects, n, r) for n, r in enumerate(records)]
+        offered = places_offered(records, locations, horizons, taxonomy)
+        preference = _preferences(records, horizons, objects, support, offered, taxonomy)
         names = taxonomy.class_names
         entries = []
         for class_id in np.flatnonzero(taxonomy.is_thing):
@@ -143,7 +150,6 @@ class Priors:
             counts = np.bincount(objects.scenes[own], minlength=len(records)) if records else [0]
             near = _near_classes(objects.classes, int(class_id), taxonomy)
             grounds = np.flatnonzero(support[class_id])
-            preferred = (support[class_id] + SUPPORT_FLOOR) / (offered[class_id] + SUPPORT_FLOOR)
             entries.append(
                 ClassPrior(
                     name=names[class_id],
@@ -152,7 +158,9 @@ class Priors:
                     size=_rounded(np.exp(perspective.log_sizes[class_id])),
                     sigma=_rounded(perspective.sigmas[class_id]),
                     support={names[g]: _rounded(support[class_id, g]) for g in grounds},
-                    preference={names[g]: _rounded(preferred[g]) for g in grounds},
+                    preference={
+                        names[g]: tuple(map(_rounded, preference[class_id, g])) for g in grounds
+                    },
                     count=CountPrior(
                         mean=_rounded(np.mean(counts)),
                         variance=_rounded(np.var(counts)),
@@ -235,15 +243,15 @@ class Priors:
 
     def support(self, class_id: int) -> Floats:
         """How likely a class stands on each class; 0 where it must not [num_classes]."""
-        shares: Floats = self._tables["support"][class_id]
+        shares: Floats = self._supports[class_id]
         return shares
 
     def preference(self, class_id: int) -> Floats:
-        """How much likelier a place becomes by the class of its ground [num_classes].
+        """How much likelier a place becomes by its ground and the distance from the ground's edge.
 
-        0 on ground that cannot carry the class.
+        0 on ground that cannot carry the class [num_classes, len(MARGINS) + 1].
         """
-        shares: Floats = self._tables["preference"][class_id]
+        shares: Floats = self._preferences[class_id]
         return shares
 
     def counts(self, class_id: int) -> CountPrior:
@@ -282,16 +290,22 @@ class Priors:
         return location_maps(contacts, self.taxonomy)
 
     @cached_property
-    def _tables(self) -> dict[str, Floats]:
+    def _supports(self) -> Floats:
+        return self._table({c: entry.support for c, entry in self._entries.items()}, ())
+
+    @cached_property
+    def _preferences(self) -> Floats:
+        margins = (len(MARGINS) + 1,)
+        return self._table({c: entry.preference for c, entry in self._entries.items()}, margins)
+
+    def _table(self, entries: Mapping[int, Mapping[str, Any]], shape: tuple[int, ...]) -> Floats:
+        """What is said about classes and surfaces, 0 elsewhere [num_classes, num_classes, ...]."""
         ids = {c.name: c.id for c in self.taxonomy.classes}
-        tables = {}
-        for key in ("support", "preference"):
-            table = np.zeros((len(ids), len(ids)))
-            for class_id, entry in self._entries.items():
-                for name, value in getattr(entry, key).items():
-                    table[class_id, ids[name]] = value
-            tables[key] = table
-        return tables
+        table = np.zeros((len(ids), len(ids), *shape))
+        for class_id, values in entries.items():
+            for name, value in values.items():
+                table[class_id, ids[name]] = value
+        return table
 
 
 def read_priors(path: Path) -> PriorsFile:
@@ -340,6 +354,59 @@ class _Objects:
             ground=_joined([r.ground for r in records], np.int64),
             truncated=_joined([r.truncated for r in records], np.bool_),
         )
+
+
+def _horizon(perspective: Perspective, objects: _Objects, scene: int, record: SceneRecord) -> float:
+    """The row of a scene's horizon in pixels, as its whole objects say."""
+    own = (objects.scenes == scene) & objects.whole
+    rows = objects.boxes[own] * record.size[0]
+    heights = rows[:, 2] - rows[:, 0]
+    view = perspective.view(rows[:, 2], heights, objects.classes[own], height=record.size[0])
+    return view.horizon
+
+
+def _preferences(
+    records: Sequence[SceneRecord],
+    horizons: Sequence[float],
+    objects: _Objects,
+    support: Floats,
+    offered: Floats,
+    taxonomy: Taxonomy,
+) -> Floats:
+    """How much likelier a place becomes by its ground and the distance from the ground's edge.
+
+    A class leans on its category where it has few objects: on how those share out a surface among
+    its margins, not on which surfaces they stand.
+
+    Args:
+        records: The scenes.
+        horizons: The row of each one's horizon in pixels.
+        objects: Their objects.
+        support: How likely each class stands on each surface [num_classes, num_classes].
+        offered: What there is where it stands [num_classes, num_classes, margins].
+        taxonomy: Of the scenes.
+    """
+    counts = np.zeros_like(offered)
+    for number, (record, horizon) in enumerate(zip(records, horizons, strict=True)):
+        own = (objects.scenes == number) & (objects.ground >= 0)
+        boxes, classes, grounds = (v[own] for v in (objects.boxes, objects.classes, objects.ground))
+        stuff = ground_behind(record.grid, taxonomy.is_thing)
+        margins = margins_of(stuff, horizon, record.size)
+        rows = np.minimum(boxes[:, 2] * GRID[0], GRID[0] - 1).astype(np.int64)
+        columns = np.minimum((boxes[:, 1] + boxes[:, 3]) / 2 * GRID[1], GRID[1] - 1)
+        np.add.at(counts, (classes, grounds, margins[rows, columns.astype(np.int64)]), 1)
+    categories = np.array([c.category for c in taxonomy.classes])
+    shares = np.zeros_like(counts)
+    for class_id in np.flatnonzero(taxonomy.is_thing):
+        kin = counts[categories == categories[class_id]].sum(axis=0)
+        even = offered[class_id] / np.maximum(offered[class_id].sum(axis=1, keepdims=True), 1e-9)
+        leant = (kin + even) / (kin.sum(axis=1, keepdims=True) + 1)
+        own = counts[class_id] + CATEGORY_OBJECTS * support[class_id][:, None] * leant
+        shares[class_id] = (
+            support[class_id][:, None] * own / np.maximum(own.sum(axis=1, keepdims=True), 1e-9)
+        )
+    preferred: Floats = (shares + PLACE_FLOOR * support[:, :, None]) / (offered + PLACE_FLOOR)
+    return preferred
 
 
 def _joined(columns: Sequence[npt.NDArray[Any]], dtype: type) -> npt.NDArray[Any]:
