@@ -26,6 +26,9 @@ class ClassRoles:
     upright: npt.NDArray[np.bool_]
     """Surfaces that are single things in truth, of category `object`: poles, traffic signs. They
     stand before or behind what is put beside them, and do not fill holes [num_classes]."""
+    sided: npt.NDArray[np.bool_]
+    """Things that look another way from each side of the road, of category `vehicle`: seen from the
+    left they do not serve on the left, nor does their mirror image [num_classes]."""
     support: npt.NDArray[np.bool_]
     """Row: thing class; column: stuff classes it may stand on, bool [num_classes, num_classes].
 
@@ -60,5 +63,6 @@ def class_roles(taxonomy: Taxonomy) -> ClassRoles:
         frozen=frozen,
         clutter=frozen & np.array([c.void == "clutter" for c in taxonomy.classes]),
         upright=surface & (categories == "object"),
+        sided=taxonomy.is_thing & (categories == "vehicle"),
         support=support,
     )

@@ -148,7 +148,17 @@ class DonorIndex:
     @property
     def whole(self) -> Flags:
         """Which donors are in one piece, not cut, and seen completely [n]."""
-        return (self.cut_sides == 0) & (self.pieces == 1) & (self.completeness >= WHOLE)
+        single: Flags = (self.cut_sides == 0) & (self.pieces == 1)
+        return single & (self.completeness >= WHOLE)
+
+    @property
+    def partner_rows(self) -> npt.NDArray[np.intp]:
+        """The donor that is one with each, by position; -1 where the index has none [n]."""
+        keys = self.scenes.astype(np.int64) << 32
+        own, wanted = keys + self.ids, keys + self.partners
+        found = np.searchsorted(own, wanted).clip(0, max(len(self) - 1, 0))
+        there = (self.partners > 0) & (own[found] == wanted) if len(self) else self.partners > 0
+        return np.where(there, found, -1)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import ConvexHull
 
-from pipeline.indexing.record import Flags, unpacked_silhouettes
+from pipeline.indexing.record import unpacked_silhouettes
 
 WHOLE = 0.9
 """Completeness from which a donor counts as whole."""
@@ -34,6 +34,7 @@ COMPACT, HOLLOW = 0.88, 0.045
 others then fill less by the second at most: else they are several objects, or remains of one."""
 BLOCK = 256
 
+Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.integer]
 

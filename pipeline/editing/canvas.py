@@ -411,7 +411,7 @@ class Canvas:
         before, covered = self.objects.get(instance), self._behind.get(instance)
         lowest, old_shape = self._contact[instance], self._shapes.get(instance)
         self.objects[instance] = state
-        self._contact[instance] = state.box[2] - 1
+        self._contact[instance] = state.box[2] - 1 if shape is None else shape.contact_row
         _set(self._behind, instance, behind)
         _set(self._shapes, instance, shape)
 

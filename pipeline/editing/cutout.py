@@ -1,5 +1,6 @@
 """Cut-outs: the shapes of single objects, lifted out of their scenes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +25,8 @@ class Cutout:
     mask: Mask
     appearance: Appearance | None = None
     """Its own pixels and shade, in scenes with photos."""
+    reach: int = 0
+    """How many rows what it is one with, as a rider with a bicycle, reaches below it."""
 
     @property
     def box(self) -> tuple[int, int, int, int]:
@@ -33,9 +36,9 @@ class Cutout:
 
     @property
     def contact_row(self) -> int:
-        """The object's lowest row."""
+        """The lowest row of the object, or of what it is one with."""
         rows: int = self.mask.shape[0]
-        return self.top + rows - 1
+        return self.top + rows - 1 + self.reach
 
     @property
     def area(self) -> int:
@@ -45,12 +48,15 @@ class Cutout:
     def mirrored(self) -> "Cutout":
         """The shape mirrored in its own box."""
         seen = self.appearance and self.appearance.mirrored()
-        return Cutout(self.top, self.left, self.mask[:, ::-1], seen)
+        return replace(self, mask=self.mask[:, ::-1], appearance=seen)
 
     def tightened(self) -> "Cutout | None":
         """The shape in the smallest box around its pixels; None if it has none."""
         shape = tight(self.mask, top=self.top, left=self.left)
-        if shape is None or self.appearance is None:
+        if shape is None:
+            return None
+        shape = replace(shape, reach=self.contact_row - shape.contact_row)
+        if self.appearance is None:
             return shape
         top, left, bottom, right = shape.box
         rows = slice(top - self.top, bottom - self.top)
@@ -75,7 +81,8 @@ class Cutout:
             window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
             seen = seen.part(*window).scaled((len(down), len(across)))
         mask = self.mask[rows[:, None], columns]
-        return Cutout(int(down[0]), int(across[0]), mask, seen).tightened()
+        reach = round(self.reach * len(down) / (rows[-1] - rows[0] + 1))
+        return Cutout(int(down[0]), int(across[0]), mask, seen, reach).tightened()
 
 
 def cut_out(instances: InstanceMap, instance: int) -> Cutout:
@@ -117,23 +124,59 @@ def place(shape: Cutout, *, row: int, column: int, scale: float, flip: bool) -> 
         if scaled is None:
             raise OperationSkipped(f"nothing is left of the object at scale {scale:g}")
         shape = scaled
-    return replace(shape, top=row - shape.mask.shape[0] + 1, left=column)
+    return replace(shape, top=row - shape.mask.shape[0] + 1, left=column, reach=0)
 
 
-def stand_in(shape: Cutout, *, for_box: tuple[int, int, int, int], scale: float) -> Cutout:
-    """A shape scaled and laid with its feet, and the middle of its box, where those of a box are.
-
-    Args:
-        shape: The shape.
-        for_box: Top, left, bottom, right in pixels; bottom and right are exclusive.
-        scale: Its new size over that before.
+def place_together(
+    shapes: Sequence[Cutout], *, row: int, column: int, scale: float, flip: bool
+) -> list[Cutout]:
+    """Shapes that are one, scaled and mirrored as one, and laid as `place` lays a single one.
 
     Raises:
-        OperationSkipped: Nothing is left of the shape at that scale.
+        OperationSkipped: Nothing is left of one of them at that scale.
+    """
+    if len(shapes) == 1:
+        return [place(shapes[0], row=row, column=column, scale=scale, flip=flip)]
+    top, left, bottom, right = joint_box(shapes)
+    rows, columns = _nearest(bottom - top, scale), _nearest(right - left, scale)
+    placed = []
+    for shape in shapes:
+        shape = replace(shape, reach=bottom - 1 - (shape.box[2] - 1))
+        across = right - shape.box[3] if flip else shape.left - left
+        shape = replace(shape.mirrored() if flip else shape, top=shape.top - top, left=across)
+        sampled = shape.sampled(rows, columns)
+        if sampled is None:
+            raise OperationSkipped(f"nothing is left of an object at scale {scale:g}")
+        laid = replace(sampled, top=sampled.top + row - len(rows) + 1, left=sampled.left + column)
+        placed.append(replace(laid, reach=row - laid.box[2] + 1))
+    return placed
+
+
+def joint_box(shapes: Sequence[Cutout]) -> tuple[int, int, int, int]:
+    """The box around several shapes: top, left, bottom, right in pixels."""
+    top, left, bottom, right = zip(*(shape.box for shape in shapes), strict=True)
+    return min(top), min(left), max(bottom), max(right)
+
+
+def stand_in(
+    shapes: Sequence[Cutout], *, for_box: tuple[int, int, int, int], scale: float, flip: bool
+) -> list[Cutout]:
+    """Shapes that are one, laid with their feet and the middle of their box where a box has them.
+
+    Args:
+        shapes: The shapes.
+        for_box: Top, left, bottom, right in pixels; bottom and right are exclusive.
+        scale: Their new size over that before.
+        flip: Whether they are mirrored.
+
+    Raises:
+        OperationSkipped: Nothing is left of one of them at that scale.
     """
     _, left, bottom, right = for_box
-    placed = place(shape, row=bottom - 1, column=0, scale=scale, flip=False)
-    return replace(placed, left=(left + right - placed.mask.shape[1]) // 2)
+    placed = place_together(shapes, row=bottom - 1, column=0, scale=scale, flip=flip)
+    _, first, _, end = joint_box(placed)
+    shift = (left + right - (end - first)) // 2 - first
+    return [replace(shape, left=shape.left + shift) for shape in placed]
 
 
 def bend(shape: Cutout, *, amplitude: float, rng: np.random.Generator) -> Cutout:

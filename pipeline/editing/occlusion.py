@@ -117,7 +117,7 @@ class _Extent(NamedTuple):
 
 def _parts(
     label: LabelMap, box: Box, classes: npt.NDArray[np.bool_], *, from_row: int
-) -> tuple[npt.NDArray[np.int32], list[_Extent], tuple[slice, slice]]:
+) -> tuple[npt.NDArray[np.integer], list[_Extent], tuple[slice, slice]]:
     """The 8-connected parts of some classes in the columns around a box, from a row downwards.
 
     Returns:

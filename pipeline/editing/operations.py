@@ -1,6 +1,6 @@
 """What each operation of a program does to a canvas."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import singledispatch
 
@@ -9,7 +9,15 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from pipeline.editing.canvas import Canvas
-from pipeline.editing.cutout import Cutout, Mask, OperationSkipped, bend, place, stand_in
+from pipeline.editing.cutout import (
+    Cutout,
+    Mask,
+    OperationSkipped,
+    bend,
+    joint_box,
+    place_together,
+    stand_in,
+)
 from pipeline.editing.object_state import ObjectKind, ObjectState
 from pipeline.editing.program import (
     ChangeClass,
@@ -35,6 +43,10 @@ from pipeline.taxonomy import Taxonomy
 
 Donors = Callable[[str, int], Cutout]
 """The shape of an object, given the name of its scene and its id there."""
+
+
+Edited = Drop | Move | Rescale | Flip | Duplicate | Replace
+"""The operations about an object and what goes with it."""
 
 
 class Editor:
@@ -110,11 +122,41 @@ class Editor:
             raise OperationSkipped(f"object {instance} is of a protected class")
         return state
 
-    def reshape(self, instance: int, shape: Cutout) -> None:
-        """Take an object out and put another shape of it in."""
-        state = self.editable(instance)
-        self.canvas.erase(instance)
-        self.canvas.put(shape, instance, replace(state, kind=_edited(state)))
+    def shapes(self, operation: Edited) -> list[Cutout]:
+        """The shapes of the object that an operation is to edit, and of those that go with it.
+
+        Raises:
+            OperationSkipped: There is no such object, or its class is protected.
+        """
+        for instance in _edited_ids(operation):
+            self.editable(instance)
+        return [self.canvas.shape(instance) for instance in _edited_ids(operation)]
+
+    def donor_shapes(self, operation: Paste | Replace) -> list[Cutout]:
+        """The shapes of the donor of an operation, and of those that come along."""
+        ids = (operation.donor_instance, *operation.donor_along)
+        return [self.donors(operation.donor, instance) for instance in ids]
+
+    def reshape(self, operation: Edited, shapes: Sequence[Cutout]) -> None:
+        """Take the objects of an operation out and put other shapes of them in."""
+        ids = _edited_ids(operation)
+        states = [self.editable(instance) for instance in ids]
+        for instance in ids:
+            self.canvas.erase(instance)
+        for instance, state, shape in zip(ids, states, shapes, strict=True):
+            self.canvas.put(shape, instance, replace(state, kind=_edited(state)))
+
+    def remove(self, operation: Drop | Replace) -> None:
+        """Take the objects of an operation out for good."""
+        for instance in _edited_ids(operation):
+            self.editable(instance)
+        for instance in _edited_ids(operation):
+            self.canvas.erase(instance)
+            self.canvas.retire(instance)
+
+
+def _edited_ids(operation: Edited) -> tuple[int, ...]:
+    return (operation.instance, *operation.along)
 
 
 def _edited(state: ObjectState) -> ObjectKind:
@@ -156,92 +198,88 @@ def zoom(
 
 @_apply.register
 def _(operation: Drop, editor: Editor) -> None:
-    editor.editable(operation.instance)
-    editor.canvas.erase(operation.instance)
-    editor.canvas.retire(operation.instance)
+    editor.remove(operation)
 
 
 @_apply.register
 def _(operation: Move, editor: Editor) -> None:
-    editor.editable(operation.instance)
-    shape = editor.canvas.shape(operation.instance)
-    top, left = shape.top + operation.rows, shape.left + operation.columns
-    editor.reshape(operation.instance, replace(shape, top=top, left=left))
+    shapes = editor.shapes(operation)
+    row, column = (
+        joint_box(shapes)[2] - 1 + operation.rows,
+        joint_box(shapes)[1] + operation.columns,
+    )
+    editor.reshape(operation, place_together(shapes, row=row, column=column, scale=1.0, flip=False))
 
 
 @_apply.register
 def _(operation: Rescale, editor: Editor) -> None:
-    editor.editable(operation.instance)
-    shape = editor.canvas.shape(operation.instance)
     at = {"row": operation.row, "column": operation.column}
-    editor.reshape(operation.instance, place(shape, **at, scale=operation.scale, flip=False))
+    shapes = place_together(editor.shapes(operation), **at, scale=operation.scale, flip=False)
+    editor.reshape(operation, shapes)
 
 
 @_apply.register
 def _(operation: Flip, editor: Editor) -> None:
-    editor.editable(operation.instance)
-    editor.reshape(operation.instance, editor.canvas.shape(operation.instance).mirrored())
+    shapes = editor.shapes(operation)
+    _, left, bottom, _ = joint_box(shapes)
+    at = {"row": bottom - 1, "column": left}
+    editor.reshape(operation, place_together(shapes, **at, scale=1.0, flip=True))
 
 
 @_apply.register
 def _(operation: Jitter, editor: Editor) -> None:
-    editor.editable(operation.instance)
-    shape = editor.canvas.shape(operation.instance)
-    rng = sample_generator(operation.seed, 0)
-    editor.reshape(operation.instance, bend(shape, amplitude=operation.amplitude, rng=rng))
+    state, shape = editor.editable(operation.instance), editor.canvas.shape(operation.instance)
+    bent = bend(shape, amplitude=operation.amplitude, rng=sample_generator(operation.seed, 0))
+    editor.canvas.erase(operation.instance)
+    editor.canvas.put(bent, operation.instance, replace(state, kind=_edited(state)))
 
 
 @_apply.register
 def _(operation: Duplicate, editor: Editor) -> None:
-    state = editor.editable(operation.instance)
-    shape = place(
-        editor.canvas.shape(operation.instance),
-        row=operation.row,
-        column=operation.column,
-        scale=operation.scale,
-        flip=operation.flip,
-    )
-    kind: ObjectKind = "pasted" if state.kind == "pasted" else "duplicated"
-    new = editor.canvas.free_id(operation.instance // INSTANCES_PER_CLASS)
-    editor.canvas.put(shape, new, replace(state, kind=kind))
+    at = {"row": operation.row, "column": operation.column}
+    shapes = editor.shapes(operation)
+    placed = place_together(shapes, **at, scale=operation.scale, flip=operation.flip)
+    for instance, shape in zip(_edited_ids(operation), placed, strict=True):
+        state = editor.editable(instance)
+        kind: ObjectKind = "pasted" if state.kind == "pasted" else "duplicated"
+        new = editor.canvas.free_id(instance // INSTANCES_PER_CLASS)
+        editor.canvas.put(shape, new, replace(state, kind=kind))
 
 
 @_apply.register
 def _(operation: Paste, editor: Editor) -> None:
-    shape = place(
-        editor.donors(operation.donor, operation.donor_instance),
-        row=operation.row,
-        column=operation.column,
-        scale=operation.scale,
-        flip=operation.flip,
+    at = {"row": operation.row, "column": operation.column}
+    shapes = editor.donor_shapes(operation)
+    _paste(
+        operation,
+        editor,
+        place_together(shapes, **at, scale=operation.scale, flip=operation.flip),
     )
-    _paste(operation, editor, shape)
 
 
 @_apply.register
 def _(operation: Replace, editor: Editor) -> None:
-    editor.editable(operation.instance)
-    donor = editor.donors(operation.donor, operation.donor_instance)
-    donor = donor.mirrored() if operation.flip else donor
-    there = editor.canvas.outline(operation.instance).box
-    shape = stand_in(donor, for_box=there, scale=operation.scale)
-    editor.canvas.erase(operation.instance)
-    editor.canvas.retire(operation.instance)
-    _paste(operation, editor, shape)
+    there = joint_box([editor.canvas.outline(i) for i in _edited_ids(operation)])
+    shapes = editor.donor_shapes(operation)
+    placed = stand_in(shapes, for_box=there, scale=operation.scale, flip=operation.flip)
+    editor.remove(operation)
+    _paste(operation, editor, placed)
 
 
-def _paste(operation: Paste | Replace, editor: Editor, shape: Cutout) -> None:
-    class_id = operation.donor_instance // INSTANCES_PER_CLASS
-    if editor.canvas.protected[class_id]:
-        raise OperationSkipped(f"object {operation.donor_instance} is of a protected class")
-    state = ObjectState(
-        box=shape.box,
-        area=shape.area,
-        kind="pasted",
-        donor=operation.donor,
-        donor_instance=operation.donor_instance,
-    )
-    editor.canvas.put(shape, editor.canvas.free_id(class_id), state)
+def _paste(operation: Paste | Replace, editor: Editor, shapes: Sequence[Cutout]) -> None:
+    donors = (operation.donor_instance, *operation.donor_along)
+    for donor, shape in zip(donors, shapes, strict=True):
+        class_id = donor // INSTANCES_PER_CLASS
+        if editor.canvas.protected[class_id]:
+            raise OperationSkipped(f"object {donor} is of a protected class")
+        state = ObjectState(
+            box=shape.box,
+            area=shape.area,
+            kind="pasted",
+            donor=operation.donor,
+            donor_instance=donor,
+        )
+        editor.canvas.put(shape, editor.canvas.free_id(class_id), state)
 
 
 @_apply.register

@@ -15,6 +15,9 @@ InstanceId = Annotated[int, Field(ge=INSTANCES_PER_CLASS)]
 Scale = Annotated[float, Field(gt=0, le=16)]
 
 
+Along = tuple[InstanceId, ...]
+
+
 class MirrorScene(Settings):
     """Mirror the scene left to right; every object keeps its id."""
 
@@ -36,6 +39,8 @@ class Drop(Settings):
 
     op: Literal["drop"] = "drop"
     instance: InstanceId
+    along: Along = ()
+    """The ids of objects that are one with it, as a bicycle with its rider, and go with it."""
 
 
 class Move(Settings):
@@ -47,6 +52,8 @@ class Move(Settings):
     """Shift in pixels, downwards."""
     columns: int
     """Shift in pixels, to the right."""
+    along: Along = ()
+    """The ids of objects that are one with it, as a bicycle with its rider, and go with it."""
 
 
 class Rescale(Settings):
@@ -55,11 +62,13 @@ class Rescale(Settings):
     op: Literal["rescale"] = "rescale"
     instance: InstanceId
     row: int
-    """The row on which the object's lowest pixels come to lie."""
+    """The row on which its lowest pixels, or those of what is one with it, come to lie."""
     column: int
-    """The column of the object's leftmost pixels."""
+    """The column of the leftmost pixels, likewise."""
     scale: Scale
     """Its new size over that before."""
+    along: Along = ()
+    """The ids of objects that are one with it, as a bicycle with its rider, and go with it."""
 
 
 class Flip(Settings):
@@ -67,6 +76,8 @@ class Flip(Settings):
 
     op: Literal["flip"] = "flip"
     instance: InstanceId
+    along: Along = ()
+    """The ids of objects that are one with it, as a bicycle with its rider, and go with it."""
 
 
 class Duplicate(Settings):
@@ -82,6 +93,8 @@ class Duplicate(Settings):
     """Size of the copy over that of the object."""
     flip: bool = False
     """Whether the copy is mirrored left to right."""
+    along: Along = ()
+    """The ids of objects that are one with it, and are copied with it."""
 
 
 class Paste(Settings):
@@ -96,13 +109,15 @@ class Paste(Settings):
     """Name of the scene the object comes from, as it was before any edit."""
     donor_instance: InstanceId
     row: int
-    """The row on which the object's lowest pixels come to lie."""
+    """The row on which its lowest pixels, or those of what is one with it, come to lie."""
     column: int
-    """The column of the object's leftmost pixels."""
+    """The column of the leftmost pixels, likewise."""
     scale: Scale = 1.0
     """Size in the edited scene over size in the donor scene."""
     flip: bool = False
     """Whether the object is mirrored left to right."""
+    donor_along: Along = ()
+    """The ids, in its scene, of objects that are one with it and come along."""
 
 
 class Replace(Settings):
@@ -111,6 +126,8 @@ class Replace(Settings):
     op: Literal["replace"] = "replace"
     instance: InstanceId
     """The object that goes."""
+    along: Along = ()
+    """The ids of objects that are one with it, and go with it."""
     donor: str
     """Name of the scene the new object comes from, as it was before any edit."""
     donor_instance: InstanceId
@@ -118,6 +135,8 @@ class Replace(Settings):
     """Size in the edited scene over size in the donor scene."""
     flip: bool = False
     """Whether the object is mirrored left to right."""
+    donor_along: Along = ()
+    """The ids, in its scene, of objects that are one with it and come along."""
 
 
 class ChangeClass(Settings):
@@ -235,7 +254,7 @@ class Program(Settings):
         True
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     scene: str
     """Name of the source scene."""
     min_visible_area: int = Field(default=0, ge=0)

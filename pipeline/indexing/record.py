@@ -129,7 +129,7 @@ def index_scene(scene: Scene, taxonomy: Taxonomy) -> SceneRecord:
     cut_sides = _at_border(objects, scene.size) | _sides_of(objects, edges, rim, width=width)
     contacts = _contacts(objects, edges.owners, found.positions[outer_id])
     partners = _partners(objects, contacts, taxonomy)
-    nearer, occluding, companions = _overlaps(objects, contacts, len(edges.owners))
+    nearer, occluding, companions = _overlaps(objects, contacts, partners, len(edges.owners))
     upright = (found.across < NARROW * width) & (found.across < found.down) & roles.surface
     veiling = (~roles.surface[outer_label] & (outer_id < INSTANCES_PER_CLASS)) | (
         upright[outer_label] & edges.sideways
@@ -326,9 +326,11 @@ def _contacts(
 
 
 def _overlaps(
-    objects: Objects, contacts: _Contacts, num_edges: int
+    objects: Objects, contacts: _Contacts, partners: npt.NDArray[np.intp], num_edges: int
 ) -> tuple[Flags, Flags, npt.NDArray[np.int16]]:
     """Which edges lead to a nearer object; which objects lie before another; companions.
+
+    What is one with an object neither hides it nor is hidden by it.
 
     Returns:
         Flags of edges [m], flags of objects [n], classes of objects [n].
@@ -336,9 +338,10 @@ def _overlaps(
     one, other, touching = contacts.one, contacts.other, contacts.long
     count, bottoms = len(objects.ids), objects.boxes[:, 2]
     nearer = np.zeros(num_edges, np.bool_)
-    nearer[contacts.edges] = (touching & (bottoms[other] > bottoms[one]))[contacts.rows]
+    apart = touching & (partners[one] != other)
+    nearer[contacts.edges] = (apart & (bottoms[other] > bottoms[one]))[contacts.rows]
     occluding = np.zeros(count, np.bool_)
-    occluding[one[touching & (bottoms[other] < bottoms[one])]] = True
+    occluding[one[apart & (bottoms[other] < bottoms[one])]] = True
     paired = np.zeros(count, np.bool_)
     paired[one[touching]] = True
     companions = np.full(count, -1, np.int16)
@@ -388,12 +391,12 @@ def _obscured(
         (roles.frozen, _run_ends),
         (roles.thing, _run_ends),
     ):
-        chosen = (others < 0) & classes_of[label]
+        chosen: Flags = (others < 0) & classes_of[label]
         if chosen.any():
             reaches[chosen] = reach(classes_of[scene.label] & stuff, edges.outer[chosen])
     hiding = reaches > lowest
     # What lies right below its lowest part, and cannot carry it, stands before it.
-    carried = roles.support.any(axis=1)[classes[edges.owners]]
+    carried: Flags = np.any(roles.support, axis=1)[classes[edges.owners]]
     tall = objects.boxes[edges.owners, 2] - objects.boxes[edges.owners, 0]
     feet = ~edges.sideways & (edges.outer > edges.inner)
     feet &= edges.inner // width >= lowest - FEET * tall

@@ -1,5 +1,8 @@
 """Placement: edits that put objects where they could stand, as tall as they would be there."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,8 +13,9 @@ from pipeline.placing.places import Limits, Places
 from pipeline.placing.planned_scene import PlannedScene
 from pipeline.placing.pools import DonorPools
 from pipeline.placing.priors import Priors
-from pipeline.placing.spacing import box_areas
+from pipeline.placing.spacing import box_areas, moved_with
 from pipeline.placing.spots import Spots, Spotter, scaled
+from pipeline.roles import class_roles
 from pipeline.taxonomy import Taxonomy
 
 __all__ = ["Limits", "Placer", "PlannedScene"]
@@ -26,6 +30,9 @@ RESCALE = (0.6, 1.6)
 """Smallest and largest change of size."""
 SMALLEST_RESCALE = 0.03
 """In ln; less is no edit."""
+
+MIDDLE = 0.1
+"""Part of the picture's width on each side of its middle where both sides of vehicles are alike."""
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.integer]
@@ -59,8 +66,14 @@ class Placer:
         self.taxonomy = taxonomy
         self.limits = limits
         self.places = Places(priors, taxonomy, limits)
-        self.pools = DonorPools(donors, eligible=eligible)
+        sided = class_roles(taxonomy).sided
+        self.pools = DonorPools(donors, eligible=eligible, sided=sided)
         self.spotter = Spotter(self.places, donors, self.pools)
+
+    def release(self, donors: Iterable[int]) -> None:
+        """Count donors, given by position, as used once less each."""
+        for donor in donors:
+            self.spotter.uses[donor] -= 1
 
     def planned(self, record: SceneRecord, *, mirrored: bool = False) -> PlannedScene:
         """The planned scene that a record says, before any edit but mirroring.
@@ -95,13 +108,10 @@ class Placer:
         chosen = np.flatnonzero(spots.ok)
         if not len(chosen):
             return None
-        # Of those that pass, rather one that stands alone as often as objects do, and a new donor.
-        used = np.isin(spots.donors[chosen], list(scene.used))
-        best = int(chosen[np.argmin(2 * (spots.alone[chosen] != alone) + used)])
-        donor = self._enter(scene, spots, best, class_id)
+        # Of those that pass, rather one like no other there, that stands alone as often as they do.
+        best = int(chosen[np.argmin(2 * spots.twins[chosen] + (spots.alone[chosen] != alone))])
         return Paste(
-            donor=self.donors.names[self.donors.scenes[donor]],
-            donor_instance=int(self.donors.ids[donor]),
+            **self._enter(scene, spots, best),
             row=int(spots.boxes[best, 2]) - 1,
             column=int(spots.boxes[best, 1]),
             scale=float(spots.scales[best]),
@@ -124,17 +134,21 @@ class Placer:
         if not scene.whole[index] or not scene.present[index]:
             return None
         class_id = int(scene.class_ids[index])
-        boxes = scene.boxes[index] + np.stack([rows, columns, rows, columns], axis=1)
-        now, _ = self.places.heights(scene, class_id, scene.boxes[index, 2:3])
+        box = scene.joint_box(index)
+        boxes = box + np.stack([rows, columns, rows, columns], axis=1)
+        now, _ = self.places.heights(scene, class_id, box[2:3])
         then, _ = self.places.heights(scene, class_id, boxes[:, 2])
         ok = ((rows != 0) | (columns != 0)) & (np.abs(then - now) <= MAX_HEIGHT_CHANGE)
-        ok &= self.places.believable(scene, boxes, class_id, index=index)
+        ok &= self.places.believable(scene, boxes, class_id, without=scene.members(index))
         if not ok.any():
             return None
         best = int(ok.argmax())
         scene.move(index, boxes[best])
         return Move(
-            instance=int(scene.ids[index]), rows=int(rows[best]), columns=int(columns[best])
+            instance=int(scene.ids[index]),
+            rows=int(rows[best]),
+            columns=int(columns[best]),
+            along=scene.along(index),
         )
 
     def rescale(self, scene: PlannedScene, index: int, rng: np.random.Generator) -> Rescale | None:
@@ -150,7 +164,7 @@ class Placer:
         """
         factors = np.exp(rng.uniform(np.log(RESCALE[0]), np.log(RESCALE[1]), FEWER))
         shifts = rng.uniform(-1, 1, FEWER) * self.limits.move[1] * scene.size[1]
-        _, left, bottom, right = scene.boxes[index]
+        _, left, bottom, right = scene.joint_box(index)
         above = bottom - scene.view.horizon
         if not scene.whole[index] or not scene.present[index] or above < 1:
             return None
@@ -159,7 +173,7 @@ class Placer:
         spots = self._resized(scene, index, bottoms, (left + right) / 2 + shifts, scales)
         spots.ok[:] &= np.abs(np.log(np.maximum(spots.scales, 1e-4))) > SMALLEST_RESCALE
         spots.ok[:] &= self.places.believable(
-            scene, spots.boxes, int(scene.class_ids[index]), index=index
+            scene, spots.boxes, int(scene.class_ids[index]), without=scene.members(index)
         )
         if not spots.ok.any():
             return None
@@ -170,6 +184,7 @@ class Placer:
             row=int(spots.boxes[best, 2]) - 1,
             column=int(spots.boxes[best, 1]),
             scale=float(spots.scales[best]),
+            along=scene.along(index),
         )
 
     def duplicate(
@@ -188,22 +203,28 @@ class Placer:
         class_id = int(scene.class_ids[index])
         bottoms, centres = self.places.draw(scene, class_id, rng, CANDIDATES)
         flips = rng.random(CANDIDATES) < self.limits.flip
+        flips &= not self.pools.sided(class_id)
         if not scene.whole[index] or not scene.present[index]:
             return None
-        now, _ = self.places.heights(scene, class_id, scene.boxes[index, 2:3])
+        box = scene.joint_box(index)
+        now, _ = self.places.heights(scene, class_id, box[2:3])
         then, _ = self.places.heights(scene, class_id, bottoms)
         spots = self._resized(scene, index, bottoms, centres, np.exp(then - now))
         spots.ok[:] &= self.places.believable(scene, spots.boxes, class_id)
         if not spots.ok.any():
             return None
         best = int(spots.ok.argmax())
-        scene.add(spots.boxes[best], class_id)
+        flip, there = bool(flips[best]), spots.boxes[best]
+        for member in scene.members(index):
+            moved = moved_with(scene.boxes[member], box, there, flip=flip)
+            scene.add(moved, int(scene.class_ids[member]))
         return Duplicate(
             instance=int(scene.ids[index]),
             row=int(spots.boxes[best, 2]) - 1,
             column=int(spots.boxes[best, 1]),
             scale=float(spots.scales[best]),
-            flip=bool(flips[best]),
+            flip=flip,
+            along=scene.along(index),
         )
 
     def replace(
@@ -225,29 +246,50 @@ class Placer:
         spots = self.spotter.stand_ins(scene, index, class_id, rng, count=FEWER)
         if not spots.ok.any():
             return None
-        best = int(spots.ok.argmax())
+        best = int(np.argmax(spots.ok * (2 - spots.twins)))  # rather none like another there
+        along = scene.along(index)
         scene.remove(index)
-        donor = self._enter(scene, spots, best, class_id)
         return Replace(
             instance=int(scene.ids[index]),
-            donor=self.donors.names[self.donors.scenes[donor]],
-            donor_instance=int(self.donors.ids[donor]),
+            along=along,
+            **self._enter(scene, spots, best),
             scale=float(spots.scales[best]),
             flip=bool(spots.flips[best]),
         )
 
-    def _enter(self, scene: PlannedScene, spots: Spots, best: int, class_id: int) -> int:
-        """Enter a donor into the scene and return its position in the donor index."""
-        donor = int(spots.donors[best])
-        scene.used.add(donor)
-        scene.add(spots.boxes[best], class_id)
-        return donor
+    def may_flip(self, scene: PlannedScene, index: int) -> bool:
+        """Whether an object may be mirrored where it stands.
+
+        One that looks another way from each side of the road only may in the middle of the picture.
+        """
+        if not self.pools.sided(int(scene.class_ids[index])):
+            return True
+        _, left, _, right = scene.joint_box(index)
+        return bool(abs((left + right) / (2 * scene.size[1]) - 0.5) <= MIDDLE)
+
+    def _enter(self, scene: PlannedScene, spots: Spots, best: int) -> dict[str, Any]:
+        """Enter the donor of a spot, and what comes along, into the scene.
+
+        Returns:
+            What an operation says of the donor.
+        """
+        parts = self.spotter.parts(spots, best)
+        for row, box in parts:
+            scene.used.add(row)
+            scene.add(box, int(self.donors.classes[row]))
+            self.spotter.uses[row] += 1
+        donor, *others = (int(self.donors.ids[row]) for row, _ in parts)
+        return {
+            "donor": self.donors.names[self.donors.scenes[parts[0][0]]],
+            "donor_instance": donor,
+            "donor_along": tuple(others),
+        }
 
     def _resized(
         self, scene: PlannedScene, index: int, bottoms: Integers, centres: Floats, scales: Floats
     ) -> Spots:
         """Spots for an object itself, at other sizes; `ok` where the size is within the limits."""
-        top, left, bottom, right = scene.boxes[index]
+        top, left, bottom, right = scene.joint_box(index)
         spots = Spots.blank(len(bottoms))
         spots.scales[:] = np.round(scales, 4)
         tall, wide = scaled(bottom - top, spots.scales), scaled(right - left, spots.scales)

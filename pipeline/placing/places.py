@@ -1,5 +1,6 @@
 """Places: where objects of a class could stand in a scene, and which boxes are believable."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,11 +24,15 @@ class Limits:
     max_cover: float = 0.6
     """Share of a box that it may hide, or have hidden."""
     max_void: float = 0.05
-    """Share of its box that void or crowds may cover, which stay on top."""
+    """Share of its box that void of the frame, or crowds, may cover, which stay on top."""
+    max_clutter: float = 0.3
+    """Share of its box in which clutter may lie, of which it covers small patches."""
     min_area: float = 0.0005
     """Smallest area."""
-    scale: tuple[float, float] = (0.4, 2.0)
+    scale: tuple[float, float] = (0.4, 1.5)
     """Smallest and largest size over that before, or of the donor."""
+    max_uses: int | None = None
+    """How often a run may use a donor."""
     flip: float = 0.5
     """How often an object is mirrored, where either way fits."""
     move: tuple[float, float] = (0.01, 0.1)
@@ -96,7 +101,7 @@ class Places:
         boxes: Integers,
         class_id: int,
         *,
-        index: int | None = None,
+        without: Sequence[int] = (),
         occluded: tuple[float, float] | None = None,
         flush: Flags | None = None,
     ) -> Flags:
@@ -109,7 +114,7 @@ class Places:
             scene: The scene.
             boxes: Top, left, bottom, right in pixels [m, 4].
             class_id: The class of the object.
-            index: The object itself, where it is one of the scene.
+            without: The object itself and what is one with it, where they are of the scene.
             occluded: Fewest and most of its box that nearer objects must hide; by default no more
                 than usual. The usual distance is not asked of such an object.
             flush: Which boxes end at void or the lower border, and so show no feet [m].
@@ -120,10 +125,8 @@ class Places:
             carried = np.where(flush, scene.cut_below(boxes), carried)
         ok: Flags = scene.inside(boxes) & carried
         ok &= scene.blocked_share(boxes) <= self.limits.max_void
-        chosen = scene.present
-        if index is not None:
-            chosen = chosen.copy()
-            chosen[index] = False
+        ok &= scene.cluttered_share(boxes) <= self.limits.max_clutter
+        chosen = scene.there(without)
         others, classes = scene.boxes[chosen], scene.class_ids[chosen]
         shared = overlaps(boxes, others)
         nearer = others[None, :, 2] > boxes[:, None, 2]

@@ -1,11 +1,15 @@
 """A planned scene: what is assumed about a scene while edits of it are planned, without pixels."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.donors.completeness import WHOLE
 from pipeline.indexing.record import GRID, SceneRecord, grid_cells
 from pipeline.placing.locations import ground_behind, margins_of
 from pipeline.placing.perspective import View
+from pipeline.placing.spacing import moved_with
 from pipeline.roles import class_roles
 from pipeline.scene import INSTANCES_PER_CLASS
 from pipeline.taxonomy import Taxonomy
@@ -45,8 +49,14 @@ class PlannedScene:
         self.ids: Integers = record.ids.astype(np.int64)
         """Instance ids; those of added objects are what the program will give them [n]."""
         self.present: Flags = np.ones(len(record.ids), np.bool_)
-        self.whole: Flags = ~record.truncated & ~record.occluded & (record.pieces == 1)
-        """Whether all of the object's shape is known [n]."""
+        whole = ~record.truncated & (record.obscured <= 1 - WHOLE) & (record.pieces == 1)
+        self.partners: Integers = _positions(record)
+        """The object with which each is one, by position; -1 if none is [n]."""
+        leaders = np.isin(taxonomy.class_names, list(taxonomy.together))
+        self.follows: Flags = (self.partners >= 0) & ~leaders[self.class_ids]
+        """Which go where another goes, as a bicycle with its rider [n]."""
+        self.whole: Flags = whole & ((self.partners < 0) | whole[self.partners])
+        """Whether all of the object's shape, and of what is one with it, is known [n]."""
         self.ground = ground_behind(record.grid, taxonomy.is_thing)
         """Class ids on the coarse grid, with stuff behind the things [GRID]."""
         self.margins = margins_of(self.ground, view.horizon, record.size)
@@ -55,10 +65,11 @@ class PlannedScene:
         """Donors (positions in the donor index) that were pasted already."""
         self.densities: dict[int, Floats] = {}
         """For each class that was asked for, the running sum of its places' odds."""
-        frozen = roles.frozen[record.grid]
+        frozen = (roles.frozen & ~roles.clutter)[record.grid]
         self._frozen = frozen
         crowd = taxonomy.is_thing[record.grid] & ~self._covered()
         self._blocked = _summed(frozen | crowd)
+        self._cluttered = _summed(roles.clutter[record.grid])
 
     def add(self, box: tuple[int, int, int, int] | Integers, class_id: int) -> int:
         """Enter a new object and return its position."""
@@ -70,24 +81,45 @@ class PlannedScene:
         self.ids = np.append(self.ids, new)
         self.present = np.append(self.present, True)
         self.whole = np.append(self.whole, True)
+        self.partners = np.append(self.partners, -1)
+        self.follows = np.append(self.follows, False)
         return len(self.ids) - 1
 
-    def remove(self, index: int) -> None:
-        """Take an object out."""
-        self.present[index] = False
+    def members(self, index: int) -> list[int]:
+        """The positions of an object and of what is one with it."""
+        partner = int(self.partners[index])
+        return [index] if partner < 0 else [index, partner]
 
-    def move(self, index: int, box: tuple[int, int, int, int] | Integers) -> None:
-        """Give an object another box."""
-        self.boxes[index] = box
+    def along(self, index: int) -> tuple[int, ...]:
+        """The ids of what is one with an object."""
+        return tuple(int(self.ids[member]) for member in self.members(index)[1:])
+
+    def joint_box(self, index: int) -> Integers:
+        """The box around an object and what is one with it [4]."""
+        boxes = self.boxes[self.members(index)]
+        box: Integers = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+        return box
+
+    def remove(self, index: int) -> None:
+        """Take an object out, with what is one with it."""
+        self.present[self.members(index)] = False
+
+    def move(self, index: int, box: Integers) -> None:
+        """Give an object, with what is one with it, another box [4]."""
+        before = self.joint_box(index)
+        for member in self.members(index):
+            self.boxes[member] = moved_with(self.boxes[member], before, box, flip=False)
 
     def others(self, index: int | None = None) -> Integers:
         """The boxes of the objects that are there, without one of them [m, 4]."""
-        chosen = self.present
-        if index is not None:
-            chosen = chosen.copy()
-            chosen[index] = False
-        boxes: Integers = self.boxes[chosen]
+        boxes: Integers = self.boxes[self.there(() if index is None else (index,))]
         return boxes
+
+    def there(self, without: Sequence[int] = ()) -> Flags:
+        """Which objects are there and not among some, given by position [n]."""
+        chosen = self.present.copy()
+        chosen[list(without)] = False
+        return chosen
 
     def inside(self, boxes: Integers) -> Flags:
         """Which boxes [m, 4] lie in the picture with all their pixels."""
@@ -113,11 +145,23 @@ class PlannedScene:
         return ended
 
     def blocked_share(self, boxes: Integers) -> Floats:
-        """The share of each box [m, 4] that void or a crowd covers, judged on the coarse grid."""
+        """The share of each box [m, 4] that void of the picture's frame or a crowd covers."""
+        return self._share(self._blocked, boxes)
+
+    def cluttered_share(self, boxes: Integers) -> Floats:
+        """The share of each box [m, 4] in which clutter lies."""
+        return self._share(self._cluttered, boxes)
+
+    def _share(self, table: Integers, boxes: Integers) -> Floats:
+        """The share of each box [m, 4] that some cells of the coarse grid cover.
+
+        Args:
+            table: Their summed-area table.
+            boxes: Top, left, bottom, right in pixels.
+        """
         top, left = self._cells(boxes[:, 0], boxes[:, 1])
         bottom, right = self._cells(boxes[:, 2] - 1, boxes[:, 3] - 1)
         bottom, right = bottom + 1, right + 1
-        table = self._blocked
         count = table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
         share: Floats = count / ((bottom - top) * (right - left))
         return share
@@ -133,6 +177,13 @@ class PlannedScene:
         for first, start, last, end in zip(top, left, bottom, right, strict=True):
             covered[first : last + 1, start : end + 1] = True
         return covered
+
+
+def _positions(record: SceneRecord) -> Integers:
+    """The object with which each one of a scene is one, by position; -1 if none is [n]."""
+    found = np.searchsorted(record.ids, record.partners)
+    positions: Integers = np.where(record.partners > 0, found, -1)
+    return positions
 
 
 def _summed(cells: Flags) -> Integers:

@@ -9,16 +9,24 @@ import numpy.typing as npt
 from pipeline.donors.bank import DonorIndex
 from pipeline.indexing.record import BOTTOM, LEFT, RIGHT
 
-NEIGHBOURS = 6
-"""A donor is drawn from so many on each side of the wanted height."""
+NEIGHBOURS = 12
+"""A donor is chosen from so many on each side of the wanted height."""
+VIEW = 4.0
+"""What it costs to show a donor in another place of the picture than it was seen in: so many times
+the distance, in widths of the picture. One use more than that of others costs 1."""
+RESIZING = 1.0
+"""What it costs to scale it, times the ln of the scale."""
+FAR = 100.0
+"""What it costs to scale it beyond the limits."""
 
-Use = Literal["whole", "left", "right", "bottom", "hidden"]
+Use = Literal["whole", "left", "right", "bottom"]
 """What donors are for:
 
 - `whole`: anywhere;
 - `left`, `right`: flush with that border of the picture, which cuts them;
-- `bottom`: above the lower border, or what reaches it, which cuts them;
-- `hidden`: behind something nearer that hides their right side.
+- `bottom`: above the lower border, or what reaches it, which cuts them.
+
+What something nearer hides in part is not used: it would have to be hidden so again.
 """
 
 Floats = npt.NDArray[np.float64]
@@ -34,20 +42,45 @@ class Pool:
     """Positions in the donor index [n]."""
     log_heights: Floats
     """Natural logarithms of their heights in pixels [n]."""
+    centres: Floats
+    """Where in their picture they were seen, as a fraction of its width [n]."""
     flips: Flags
     """Which of them must be mirrored to serve [n]."""
 
-    def near(self, wanted: Floats, rng: np.random.Generator) -> Integers:
-        """Positions in the pool of donors about as tall as wanted, at random among the nearest.
+    def choose(
+        self,
+        wanted: Floats,
+        columns: Floats,
+        uses: Integers,
+        rng: np.random.Generator,
+        *,
+        scale: tuple[float, float],
+        view: float,
+    ) -> Integers:
+        """Positions in the pool of donors that suit some places [m].
+
+        Of those about as tall as wanted, one that was seen about there, and is little used.
 
         Args:
             wanted: Ln heights in pixels [m].
-            rng: Decides among them.
+            columns: Where they are to be seen, as fractions of the picture's width [m].
+            uses: How often each donor of the index was used.
+            rng: Decides among equals.
+            scale: Smallest and largest size over that of the donor.
+            view: The cost of another place in the picture; 0 where that does not matter.
         """
-        places = np.searchsorted(self.log_heights, wanted)
-        places += rng.integers(-NEIGHBOURS, NEIGHBOURS, len(wanted))
-        last = len(self.donors) - 1
-        return np.minimum(np.maximum(places, 0), last)
+        count = min(2 * NEIGHBOURS, len(self.donors))
+        first = np.searchsorted(self.log_heights, wanted) - NEIGHBOURS
+        first = np.clip(first, 0, len(self.donors) - count)
+        near = first[:, None] + np.arange(count)
+        scales = wanted[:, None] - self.log_heights[near]
+        seen = np.where(self.flips, 1 - self.centres, self.centres)[near]
+        used = uses[self.donors[near]]
+        cost = RESIZING * np.abs(scales) + view * np.abs(columns[:, None] - seen)
+        cost += np.where((scales < np.log(scale[0])) | (scales > np.log(scale[1])), FAR, 0.0)
+        cost += used - used.min(axis=1, keepdims=True) + rng.random(near.shape)
+        chosen: Integers = np.take_along_axis(near, cost.argmin(axis=1)[:, None], axis=1)[:, 0]
+        return chosen
 
 
 class DonorPools:
@@ -56,40 +89,59 @@ class DonorPools:
     Args:
         donors: The donors.
         eligible: Which of them may be used [n]; all by default.
+        sided: Classes that are never mirrored but with their scene [num_classes]; none by default.
     """
 
-    def __init__(self, donors: DonorIndex, *, eligible: Flags | None = None) -> None:
+    def __init__(
+        self, donors: DonorIndex, *, eligible: Flags | None = None, sided: Flags | None = None
+    ) -> None:
         usable = donors.pieces == 1
         self._donors = donors
         self._usable = usable if eligible is None else usable & eligible
-        self._pools: dict[tuple[int, Use], Pool | None] = {}
+        self._sided = sided
+        self._pools: dict[tuple[int, Use, bool], Pool | None] = {}
 
-    def get(self, class_id: int, use: Use) -> Pool | None:
-        """The pool of a class for a use; None if it has no donors for it."""
-        key = (class_id, use)
+    def sided(self, class_id: int) -> bool:
+        """Whether a class is mirrored only with its scene."""
+        return self._sided is not None and bool(self._sided[class_id])
+
+    def get(self, class_id: int, use: Use, *, turned: bool = False) -> Pool | None:
+        """The pool of a class for a use; None if it has no donors for it.
+
+        Args:
+            class_id: A thing class.
+            use: What for.
+            turned: Whether the scene is mirrored.
+        """
+        key = (class_id, use, turned)
         if key not in self._pools:
-            self._pools[key] = self._collect(class_id, use)
+            self._pools[key] = self._collect(class_id, use, turned=turned)
         return self._pools[key]
 
-    def _collect(self, class_id: int, use: Use) -> Pool | None:
+    def _collect(self, class_id: int, use: Use, *, turned: bool) -> Pool | None:
         donors = self._donors
-        cut, hidden = donors.cut_sides, donors.hidden_sides
-        of_class = self._usable & (donors.classes == class_id)
-        seen, uncut = of_class & (hidden == 0), of_class & (cut == 0)
-        match use:
-            case "whole":
-                direct, mirrored = seen & uncut, np.zeros_like(seen)
-            case "left":
-                direct, mirrored = seen & (cut == LEFT), seen & (cut == RIGHT)
-            case "right":
-                direct, mirrored = seen & (cut == RIGHT), seen & (cut == LEFT)
-            case "bottom":
-                direct, mirrored = seen & (cut == BOTTOM), np.zeros_like(seen)
-            case "hidden":
-                direct, mirrored = uncut & (hidden == RIGHT), uncut & (hidden == LEFT)
-        members = np.flatnonzero(direct | mirrored)
-        if not len(members):
+        cut = donors.cut_sides
+        usable = self._usable & (donors.classes == class_id)
+        seen = usable & (donors.hidden_sides == 0)
+        direct = {
+            "whole": usable & (cut == 0),
+            "left": seen & (cut == LEFT),
+            "right": seen & (cut == RIGHT),
+            "bottom": seen & (cut == BOTTOM),
+        }
+        opposite: dict[Use, Use] = {"left": "right", "right": "left"}
+        mirrored = direct[opposite.get(use, use)]
+        if self.sided(class_id):
+            members, flips = (mirrored, mirrored) if turned else (direct[use], ~direct[use])
+        elif use in opposite:
+            members, flips = direct[use] | mirrored, mirrored
+        else:
+            members, flips = direct[use], np.zeros_like(mirrored)
+        rows = np.flatnonzero(members)
+        if not len(rows):
             return None
-        log_heights = np.log(donors.heights[members])
+        log_heights = np.log(donors.heights[rows])
         order = np.argsort(log_heights, kind="stable")
-        return Pool(members[order], log_heights[order], mirrored[members[order]])
+        rows = rows[order]
+        centres = donors.boxes[rows][:, [1, 3]].mean(axis=1) / donors.size[1]
+        return Pool(rows, log_heights[order], centres, flips[rows])

@@ -13,6 +13,7 @@ BLOCK = 256
 """Boxes that are compared with all others at a time."""
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.integer]
 Boxes = npt.NDArray[np.integer] | npt.NDArray[np.float64]
 
 
@@ -60,6 +61,30 @@ def box_areas(boxes: Boxes) -> Floats:
     """The area of each box [n, 4]."""
     areas: Floats = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     return areas
+
+
+def united(boxes: Boxes, others: Boxes) -> Boxes:
+    """The box around each box [n, 4] and the other one beside it [n, 4]."""
+    low = np.minimum(boxes[:, :2], others[:, :2])
+    return np.concatenate([low, np.maximum(boxes[:, 2:], others[:, 2:])], axis=1)
+
+
+def moved_with(box: Integers, before: Integers, after: Integers, *, flip: bool) -> Integers:
+    """Where a box [4] comes to lie when one around it [4] becomes another one [4].
+
+    Args:
+        box: Top, left, bottom, right in pixels.
+        before: The one around it, before.
+        after: The same, then.
+        flip: Whether it is mirrored.
+    """
+    offset = (box - before[[0, 1, 0, 1]]).astype(np.float64)
+    if flip:
+        wide = before[3] - before[1]
+        offset[[1, 3]] = wide - offset[[3, 1]]
+    scales = (after[2:] - after[:2]) / (before[2:] - before[:2])
+    moved: Integers = np.rint(offset * scales[[0, 1, 0, 1]]).astype(np.int64)
+    return moved + after[[0, 1, 0, 1]]
 
 
 def _in_blocks(measure: Callable[[Boxes], Floats], boxes: Boxes) -> Floats:

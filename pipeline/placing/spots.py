@@ -7,21 +7,18 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.donors.bank import DonorIndex
+from pipeline.indexing.record import SILHOUETTE, unpacked_silhouettes
 from pipeline.placing.places import Places
 from pipeline.placing.planned_scene import PlannedScene
-from pipeline.placing.pools import DonorPools, Use
-from pipeline.placing.spacing import overlaps
+from pipeline.placing.pools import VIEW, DonorPools, Pool, Use
+from pipeline.placing.spacing import moved_with, overlaps, united
 
-SCALE_SIGMA = 0.3
-"""Scatter of ln scale about 1: donors of about the right size are preferred."""
 HEIGHT_SCATTER = 0.7
 """Part of the scatter of heights that is drawn anew; a part of it is doubt, not scatter."""
-HIDDEN_TRIES, BOTTOM_TRIES = 0.25, 0.1
-"""Parts of the spots that hidden donors, and donors cut at the bottom, get if there are any."""
-HIDDEN_EDGE = 0.12
-"""How much of its box a hidden donor is put behind what hides it, at most."""
-SIDE_COVER = 0.6
-"""Part of a hidden side's height that the nearer object must span."""
+BOTTOM_TRIES = 0.1
+"""Part of the spots that donors cut at the bottom get if there are any."""
+TWINS = 6
+"""Two of a class look alike if fewer cells of their coarse shapes differ."""
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.integer]
@@ -33,7 +30,7 @@ class Spots:
     """Proposed boxes, in the order in which they were drawn."""
 
     boxes: Integers
-    """Top, left, bottom, right in pixels [m, 4]."""
+    """Top, left, bottom, right in pixels [m, 4]; of a donor and what comes along together."""
     donors: Integers
     """Positions in the donor index; -1 where no donor serves [m]."""
     scales: Floats
@@ -44,6 +41,8 @@ class Spots:
     """Which pass all checks [m]."""
     alone: Flags
     """Which overlap no box of another object [m]."""
+    twins: Flags
+    """Which look like another of their class in the scene [m]."""
 
     @classmethod
     def blank(cls, count: int) -> Self:
@@ -55,6 +54,7 @@ class Spots:
             flips=np.zeros(count, np.bool_),
             ok=np.zeros(count, np.bool_),
             alone=np.ones(count, np.bool_),
+            twins=np.zeros(count, np.bool_),
         )
 
 
@@ -66,8 +66,6 @@ class _Draws:
     centres: Floats
     wanted: Floats
     """Ln height in pixels."""
-    target: Floats
-    """Ln height of the donor to look for."""
     flips: Flags
     kinds: Floats
     """Decide about the use, in 0..1."""
@@ -81,8 +79,8 @@ class Spotter:
     """Draws spots for donors.
 
     Whole donors go anywhere. Where one would cross a side of the picture, a donor that was cut
-    there takes its place, flush with it. Hidden donors go behind the sides of nearer objects;
-    donors that are cut at the bottom keep their place and size.
+    there takes its place, flush with it. Donors that are cut at the bottom keep their place and
+    size. What is one with a donor, as a bicycle with its rider, comes along.
 
     Args:
         places: Where objects could stand.
@@ -94,9 +92,18 @@ class Spotter:
         self.places = places
         self.donors = donors
         self.pools = pools
+        self.uses: npt.NDArray[np.int64] = np.zeros(len(donors), np.int64)
+        """How often the run has used each donor so far [n]."""
         self._positions = {name: position for position, name in enumerate(donors.names)}
         self._tall = donors.heights.astype(np.int64)
-        self._wide = (donors.boxes[:, 3] - donors.boxes[:, 1]).astype(np.int64)
+        self.partners = donors.partner_rows
+        """The donor that comes along with each, by position; -1 if none does [n]."""
+        boxes = donors.boxes.astype(np.int64)
+        self._own = boxes
+        self._joint = np.where(
+            (self.partners >= 0)[:, None], united(boxes, boxes[self.partners]), boxes
+        )
+        self._looks = coarse_shapes(donors.silhouettes)
 
     def draw(
         self,
@@ -116,34 +123,29 @@ class Spotter:
             count: How many to draw.
             occluded: Shares of its box, fewest and most, that nearer objects must hide.
         """
-        draws = self._draws(scene, class_id, rng, count, occluded or (0.0, HIDDEN_EDGE))
+        draws = self._draws(scene, class_id, rng, count, occluded or (0.0, 0.0))
         spots = Spots.blank(count)
-        behind, flush = np.zeros((2, count), np.bool_)
+        flush = np.zeros(count, np.bool_)
         if occluded is None:
-            behind = draws.kinds < HIDDEN_TRIES
             flush = draws.kinds > 1 - BOTTOM_TRIES
-            behind &= self._fill(spots, "hidden", behind, scene, class_id, draws, rng)
             flush &= self._fill(spots, "bottom", flush, scene, class_id, draws, rng)
-            _put_beside(scene, spots, behind, draws)
-        free = ~behind & ~flush
-        self._fill(spots, "whole", free, scene, class_id, draws, rng)
+        self._fill(spots, "whole", ~flush, scene, class_id, draws, rng)
         if occluded is None:
-            crossing = free & (spots.boxes[:, 1] < 0)
+            crossing = ~flush & (spots.boxes[:, 1] < 0)
             self._fill(spots, "left", crossing, scene, class_id, draws, rng)
-            crossing = free & (spots.boxes[:, 3] > scene.size[1])
+            crossing = ~flush & (spots.boxes[:, 3] > scene.size[1])
             self._fill(spots, "right", crossing, scene, class_id, draws, rng)
         else:
-            _put_beside(scene, spots, free, draws)
+            _put_beside(scene, spots, draws)
         found = spots.donors >= 0
         if not found.any():
             return spots
         spots.ok[:] = found & self.serves(scene, spots.donors, spots.scales)
-        if behind.any():
-            spots.ok[behind] &= _side_covered(scene, spots.boxes[behind], ~draws.flips[behind])
         spots.ok[:] &= self.places.believable(
             scene, spots.boxes, class_id, occluded=occluded, flush=flush
         )
         spots.alone[:] = ~(overlaps(spots.boxes, scene.others()) > 0).any(axis=1)
+        spots.twins[:] = self._twins(scene, class_id, spots.donors)
         return spots
 
     def stand_ins(
@@ -165,31 +167,68 @@ class Spotter:
             count: How many to draw.
         """
         spots = Spots.blank(count)
-        pool = self.pools.get(class_id, "whole")
+        pool = self.pools.get(class_id, "whole", turned=scene.mirrored)
         if pool is None:
             return spots
-        _, left, bottom, right = scene.boxes[index]
-        wanted, target = self._wanted(scene, class_id, np.full(count, bottom), rng)
-        spots.flips[:] = rng.random(count) < self.places.limits.flip
-        spots.donors[:] = pool.donors[pool.near(target, rng)]
-        spots.scales[:], tall, wide = self._sizes(spots.donors, wanted)
+        _, left, bottom, right = scene.joint_box(index)
+        centres = np.full(count, (left + right) / 2)
+        wanted = self._wanted(scene, class_id, np.full(count, bottom), rng)
+        flips = rng.random(count) < self.places.limits.flip
+        self._choose(spots, np.arange(count), pool, scene, class_id, wanted, centres, flips, rng)
+        _, tall, wide = self._sizes(spots.donors, wanted)
         # As `cutout.stand_in` lays it.
         lefts = (left + right - wide) // 2
         spots.boxes[:] = np.stack([bottom - tall, lefts, bottom + 0 * wide, lefts + wide], axis=1)
         spots.ok[:] = self.serves(scene, spots.donors, spots.scales)
-        spots.ok[:] &= self.places.believable(scene, spots.boxes, class_id, index=index)
+        spots.ok[:] &= self.places.believable(
+            scene, spots.boxes, class_id, without=scene.members(index)
+        )
+        spots.twins[:] = self._twins(scene, class_id, spots.donors)
         return spots
 
     def serves(self, scene: PlannedScene, donors: Integers, scales: Floats) -> Flags:
-        """Which donors are of another scene, and of a good size when scaled [m]."""
+        """Which donors are of another scene, new to this one, and of a good size [m]."""
         limits = self.places.limits
         ok: Flags = (scales >= limits.scale[0]) & (scales <= limits.scale[1])
         areas = self.donors.areas[donors] * scales**2
         ok &= areas >= limits.min_area * scene.size[0] * scene.size[1]
+        ok &= ~np.isin(donors, list(scene.used))
+        if limits.max_uses is not None:
+            ok &= self.uses[donors] < limits.max_uses
         own = self._positions.get(scene.record.name)
         if own is not None and len(self._positions) > 1:
             ok &= self.donors.scenes[donors] != own
         return ok
+
+    def parts(self, spots: Spots, at: int) -> list[tuple[int, Integers]]:
+        """The donors of a spot, that itself and what comes along, with their boxes there.
+
+        Args:
+            spots: The spots.
+            at: Which of them.
+        """
+        donor = int(spots.donors[at])
+        rows = [donor, *([int(self.partners[donor])] if self.partners[donor] >= 0 else [])]
+        joint, there = self._joint[donor], spots.boxes[at].astype(np.int64)
+        return [
+            (row, moved_with(self._own[row], joint, there, flip=bool(spots.flips[at])))
+            for row in rows
+        ]
+
+    def _twins(self, scene: PlannedScene, class_id: int, donors: Integers) -> Flags:
+        """Which donors look like another object of their class in the scene [m]."""
+        own = scene.record.classes == class_id
+        there = [coarse_shapes(scene.record.silhouettes[own]), self._looks[sorted(scene.used)]]
+        others = np.concatenate(there)
+        if not len(others):
+            return np.zeros(len(donors), np.bool_)
+        shapes = self._looks[donors]
+        mirrored = others.reshape(-1, *SILHOUETTE)[:, :, ::-1].reshape(len(others), -1)
+        twins = np.zeros(len(donors), np.bool_)
+        for seen in (others, mirrored):
+            differing = shapes @ (1 - seen).T + (1 - shapes) @ seen.T
+            twins |= (differing < TWINS).any(axis=1)
+        return twins
 
     def _draws(
         self,
@@ -200,12 +239,10 @@ class Spotter:
         shares: tuple[float, float],
     ) -> _Draws:
         bottoms, centres = self.places.draw(scene, class_id, rng, count)
-        wanted, target = self._wanted(scene, class_id, bottoms, rng)
         return _Draws(
             bottoms=bottoms,
             centres=centres,
-            wanted=wanted,
-            target=target,
+            wanted=self._wanted(scene, class_id, bottoms, rng),
             flips=rng.random(count) < self.places.limits.flip,
             kinds=rng.random(count),
             shares=rng.uniform(*shares, count),
@@ -214,17 +251,48 @@ class Spotter:
 
     def _wanted(
         self, scene: PlannedScene, class_id: int, bottoms: Integers, rng: np.random.Generator
-    ) -> tuple[Floats, Floats]:
-        """Ln height wanted on each lower edge, and that of the donor to look for [m]."""
+    ) -> Floats:
+        """Ln height wanted on each lower edge [m]."""
         mean, sigma = self.places.heights(scene, class_id, bottoms)
-        draws = np.clip(rng.standard_normal((2, len(bottoms))), -2, 2)
-        wanted = mean + HEIGHT_SCATTER * sigma * draws[0]
-        return wanted, wanted + SCALE_SIGMA * draws[1]
+        draws = np.clip(rng.standard_normal(len(bottoms)), -2, 2)
+        wanted: Floats = mean + HEIGHT_SCATTER * sigma * draws
+        return wanted
 
     def _sizes(self, donors: Integers, wanted: Floats) -> tuple[Floats, Integers, Integers]:
-        """Scales that bring donors to ln heights, and their heights and widths then [m]."""
+        """Scales that bring donors to ln heights, and how tall and wide they are then [m].
+
+        Height and width are those of a donor and what comes along.
+        """
         scales = np.round(np.exp(wanted) / self._tall[donors], 4)
-        return scales, scaled(self._tall[donors], scales), scaled(self._wide[donors], scales)
+        top, left, bottom, right = self._joint[donors].T
+        return scales, scaled(bottom - top, scales), scaled(right - left, scales)
+
+    def _choose(
+        self,
+        spots: Spots,
+        at: Integers,
+        pool: Pool,
+        scene: PlannedScene,
+        class_id: int,
+        wanted: Floats,
+        centres: Floats,
+        flips: Flags,
+        rng: np.random.Generator,
+    ) -> None:
+        """Give some of the spots donors of a pool, mirrored where that is free and drawn so."""
+        sided = self.pools.sided(class_id)
+        found = pool.choose(
+            wanted,
+            centres / scene.size[1],
+            self.uses,
+            rng,
+            scale=self.places.limits.scale,
+            view=VIEW if sided else 0.0,
+        )
+        donors = pool.donors[found]
+        spots.donors[at] = donors
+        spots.flips[at] = pool.flips[found] if sided else pool.flips[found] ^ flips
+        spots.scales[at], _, _ = self._sizes(donors, wanted)
 
     def _fill(
         self,
@@ -237,27 +305,31 @@ class Spotter:
         rng: np.random.Generator,
     ) -> bool:
         """Give some of the spots donors for a use, and their boxes; say whether there are any."""
-        pool, at = self.pools.get(class_id, use), np.flatnonzero(chosen)
+        pool = self.pools.get(class_id, use, turned=scene.mirrored)
+        at = np.flatnonzero(chosen)
         if pool is None or not len(at):
             return False
-        found = pool.near(draws.target[at], rng)
-        donors, flips = pool.donors[found], pool.flips[found]
-        if use not in ("left", "right"):
-            flips = flips ^ draws.flips[at]
-        spots.donors[at], spots.flips[at] = donors, flips
+        flips = draws.flips[at] if use in ("whole", "bottom") else np.zeros(len(at), np.bool_)
+        wanted = draws.wanted[at]
+        self._choose(spots, at, pool, scene, class_id, wanted, draws.centres[at], flips, rng)
+        donors = spots.donors[at]
+        width = scene.size[1]
         if use == "bottom":
-            boxes = self.donors.boxes[donors].astype(np.int64)
+            boxes = self._own[donors]
             turned = boxes.copy()
-            turned[:, 1], turned[:, 3] = scene.size[1] - boxes[:, 3], scene.size[1] - boxes[:, 1]
-            spots.boxes[at] = np.where(flips[:, None], turned, boxes)
+            turned[:, 1], turned[:, 3] = width - boxes[:, 3], width - boxes[:, 1]
+            spots.boxes[at] = np.where(spots.flips[at][:, None], turned, boxes)
+            spots.scales[at] = 1.0
             return True
-        spots.scales[at], tall, wide = self._sizes(donors, draws.wanted[at])
+        scales, tall, wide = self._sizes(donors, wanted)
         lefts: Integers = np.rint(draws.centres[at] - wide / 2).astype(np.int64)
         if use == "left":
             lefts = 0 * wide
         elif use == "right":
-            lefts = scene.size[1] - wide
-        bottoms = draws.bottoms[at]
+            lefts = width - wide
+        # The donor's own feet stand there; what it is one with may reach farther down.
+        lower = self._joint[donors, 2] - self._own[donors, 2]
+        bottoms = draws.bottoms[at] + np.rint(lower * scales).astype(np.int64)
         spots.boxes[at] = np.stack([bottoms - tall, lefts, bottoms, lefts + wide], axis=1)
         return True
 
@@ -268,8 +340,13 @@ def scaled(lengths: Integers, scales: Floats) -> Integers:
     return rounded
 
 
-def _put_beside(scene: PlannedScene, spots: Spots, chosen: Flags, draws: _Draws) -> None:
-    """Shift some of the spots sideways, behind a side of a nearer object.
+def coarse_shapes(silhouettes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Silhouettes as numbers, 1 where they cover a cell [n, cells]."""
+    return unpacked_silhouettes(silhouettes).reshape(len(silhouettes), -1).astype(np.float32)
+
+
+def _put_beside(scene: PlannedScene, spots: Spots, draws: _Draws) -> None:
+    """Shift spots sideways, behind a side of a nearer object.
 
     Their right side is hidden, or their left where `flips` says so, so that the wanted share of
     the box is. Where nothing is nearer, the spot stays.
@@ -277,7 +354,7 @@ def _put_beside(scene: PlannedScene, spots: Spots, chosen: Flags, draws: _Draws)
     others = scene.others()
     nearer = others[None, :, 2] > spots.boxes[:, None, 2]
     count = nearer.sum(axis=1)
-    at = np.flatnonzero(chosen & (count > 0))
+    at = np.flatnonzero(count > 0)
     if not len(at):
         return
     rank = (draws.neighbours[at] * count[at]).astype(np.int64)
@@ -289,16 +366,3 @@ def _put_beside(scene: PlannedScene, spots: Spots, chosen: Flags, draws: _Draws)
     lefts = np.where(draws.flips[at], hiding[:, 3] - part * wide, hiding[:, 1] - (1 - part) * wide)
     spots.boxes[at, 1] = np.rint(lefts).astype(np.int64)
     spots.boxes[at, 3] = spots.boxes[at, 1] + wide
-
-
-def _side_covered(scene: PlannedScene, boxes: Integers, right: Flags) -> Flags:
-    """Whether a nearer object spans most of each box's right side, or else its left [m]."""
-    others = scene.others()
-    edge = np.where(right, boxes[:, 3] - 1, boxes[:, 1])[:, None]
-    low = np.maximum(boxes[:, None, 0], others[None, :, 0])
-    spans = np.minimum(boxes[:, None, 2], others[None, :, 2]) - low
-    covers = (others[None, :, 1] <= edge) & (edge < others[None, :, 3])
-    covers &= others[None, :, 2] > boxes[:, None, 2]
-    covers &= spans >= SIDE_COVER * (boxes[:, 2] - boxes[:, 0])[:, None]
-    covered: Flags = np.any(covers, axis=1)
-    return covered

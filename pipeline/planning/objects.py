@@ -1,12 +1,21 @@
 """Edits of the objects of one sample: demands first, then free ones, judged from its record."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.editing.program import ChangeClass, CropZoom, Drop, Flip, Jitter, Operation
+from pipeline.editing.program import (
+    ChangeClass,
+    CropZoom,
+    Drop,
+    Flip,
+    Jitter,
+    Operation,
+    Paste,
+    Replace,
+)
 from pipeline.indexing.record import BOTTOM, GRID, SceneRecord
 from pipeline.placing.spacing import overlaps
 from pipeline.planning.quotas import MANY, Tally
@@ -99,6 +108,10 @@ class ObjectEdits:
             & (share >= constraints.min_edit_area)
             & (share <= constraints.max_drop_area)
         )
+        partners = self.scene.partners
+        for flags in (self.removable, self.editable):
+            flags &= (partners < 0) | flags[partners]
+        self.editable &= ~self.scene.follows
         self.whole = self.scene.whole
         self.areas = record.areas.astype(np.float64)
         self.fresh = np.zeros(len(record.ids), np.bool_)
@@ -211,8 +224,9 @@ class ObjectEdits:
         """Make one edit of a kind, if there is a believable one."""
         if kind == "paste":
             odds = np.where(self.rules.allowed[kind], self.rules.donor_odds, 0.0)
-            for class_id in self.rules.counted | self.demands.bounds.keys():
-                if odds[class_id] and not self._may_gain(class_id):
+            for class_id in np.flatnonzero(odds).tolist():
+                brought = self.rules.together.get(class_id, ())
+                if not all(self._may_gain(one) for one in (class_id, *brought)):
                     odds[class_id] = 0.0
             if odds.any():
                 total = np.cumsum(odds)
@@ -224,9 +238,11 @@ class ObjectEdits:
         able &= self.rules.allowed[kind][self.record.classes]
         if kind in ("move", "rescale", "flip", "duplicate"):
             able &= self.whole
-        elif kind == "replace":
+        elif kind == "replace" or (kind == "change_class" and self._by_donor):
             # Where the feet of an object are hidden, it is not known where it stands.
             able &= ~self.record.truncated & (self.record.hidden_sides & BOTTOM == 0)
+        elif kind in ("change_class", "jitter"):
+            able &= self.scene.partners[:count] < 0
         able &= self._possible(kind)
         for index in self.rng.permutation(np.flatnonzero(able))[:OBJECTS_TRIED].tolist():
             if EDITS[kind](self, index):
@@ -241,13 +257,22 @@ class ObjectEdits:
         if changes is not None:
             able &= np.isin(classes, list(changes))
         guarded = self.rules.counted | self.demands.bounds.keys()
+        partners = self.scene.partners[: len(classes)]
         for class_id in guarded & set(classes.tolist()):
+            involved = classes == class_id
+            involved |= (partners >= 0) & involved[partners]
             if kind in ("drop", "change_class") or (kind == "replace" and changes is not None):
                 if not self._may_lose(class_id):
-                    able &= classes != class_id
+                    able &= ~involved
             elif kind == "duplicate" and not self._may_gain(class_id):
-                able &= classes != class_id
+                able &= ~involved
         return able
+
+    @property
+    def _by_donor(self) -> bool:
+        """Whether an object that changes its class gives its place to a donor."""
+        edit = self.rules.policy.operations.change_class
+        return edit is not None and edit.shape == "donor"
 
     def _may_gain(self, class_id: int) -> bool:
         if class_id in self.rules.counted:
@@ -275,9 +300,12 @@ class ObjectEdits:
         self.editable[before] = self.removable[before] = False
 
     def _drop(self, index: int) -> bool:
+        if self.scene.follows[index]:
+            index = int(self.scene.partners[index])
         self.scene.remove(index)
-        self.editable[index] = self.removable[index] = False
-        self._made(Drop(instance=int(self.record.ids[index])))
+        members = self.scene.members(index)
+        self.editable[members] = self.removable[members] = False
+        self._made(Drop(instance=int(self.record.ids[index]), along=self.scene.along(index)))
         return True
 
     def _paste(self, class_id: int, *, occluded: tuple[float, float] | None = None) -> bool:
@@ -285,37 +313,49 @@ class ObjectEdits:
         if paste is None:
             return False
         self._made(paste)
-        area = self.rules.donor_areas[paste.donor, paste.donor_instance]
-        self._entered(area * paste.scale**2)
+        self._entered(self._donor_areas(paste))
         return True
 
-    def _entered(self, area: float) -> None:
-        """Note the object that an edit entered into the planned scene last."""
-        self.areas = np.append(self.areas, area)
-        self.fresh = np.append(self.fresh, True)
-        self._guard(len(self.areas) - 1)
+    def _donor_areas(self, operation: Paste | Replace) -> list[float]:
+        """The pixels of a donor, and of what comes along, at the size they get."""
+        ids = (operation.donor_instance, *operation.donor_along)
+        areas = [self.rules.donor_areas[operation.donor, instance] for instance in ids]
+        return [area * operation.scale**2 for area in areas]
+
+    def _entered(self, areas: Sequence[float]) -> None:
+        """Note the objects that an edit entered into the planned scene last."""
+        for area in areas:
+            self.areas = np.append(self.areas, area)
+            self.fresh = np.append(self.fresh, True)
+            self._guard(len(self.areas) - 1)
 
     def _move(self, index: int) -> bool:
         move = self.rules.placer.move(self.scene, index, self.rng)
         if move is None:
             return False
         self._made(move)
-        self.fresh[index] = True
-        self._guard(index)
+        self._shifted(index)
         return True
+
+    def _shifted(self, index: int) -> None:
+        """Note that an edit put an object, and what is one with it, elsewhere."""
+        for member in self.scene.members(index):
+            self.fresh[member] = True
+            self._guard(member)
 
     def _rescale(self, index: int) -> bool:
         rescale = self.rules.placer.rescale(self.scene, index, self.rng)
         if rescale is None:
             return False
         self._made(rescale)
-        self.areas[index] *= rescale.scale**2
-        self.fresh[index] = True
-        self._guard(index)
+        self.areas[self.scene.members(index)] *= rescale.scale**2
+        self._shifted(index)
         return True
 
     def _flip(self, index: int) -> bool:
-        self._made(Flip(instance=int(self.record.ids[index])))
+        if not self.rules.placer.may_flip(self.scene, index):
+            return False
+        self._made(Flip(instance=int(self.record.ids[index]), along=self.scene.along(index)))
         return True
 
     def _duplicate(self, index: int) -> bool:
@@ -323,24 +363,27 @@ class ObjectEdits:
         if copy is None:
             return False
         self._made(copy)
-        self._entered(self.areas[index] * copy.scale**2)
+        self._entered((self.areas[self.scene.members(index)] * copy.scale**2).tolist())
         return True
 
     def _replace(self, index: int) -> bool:
-        class_id = self._new_class("replace", index)
+        return self._stand_in(index, self._new_class("replace", index))
+
+    def _stand_in(self, index: int, class_id: int | None) -> bool:
+        """Put a donor of a class where an object stands."""
         if class_id is None:
             return False
         new = self.rules.placer.replace(self.scene, index, class_id, self.rng)
         if new is None:
             return False
         self._made(new)
-        self._entered(self.rules.donor_areas[new.donor, new.donor_instance] * new.scale**2)
+        self._entered(self._donor_areas(new))
         return True
 
     def _change_class(self, index: int) -> bool:
         class_id = self._new_class("change_class", index)
-        if class_id is None:
-            return False
+        if class_id is None or self._by_donor:
+            return self._stand_in(index, class_id)
         self.scene.class_ids[index] = class_id
         name = self.rules.taxonomy.classes[class_id].name
         self._made(ChangeClass(instance=int(self.record.ids[index]), to=name))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from hdmodel.atomic import write_atomically
 from pipeline.editing.program import Program
@@ -41,8 +42,20 @@ class PlanRow:
     """The edit program, JSON."""
 
     def parsed_program(self) -> Program:
-        """The edit program."""
-        return Program.model_validate_json(self.program)
+        """The edit program.
+
+        Raises:
+            OutputError: It is not a program of this version.
+        """
+        try:
+            return Program.model_validate_json(self.program)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise OutputError(
+                f"the program of sample {self.index} is not one of this version of hdsynth "
+                f"({where}: {first['msg']}); render the job anew, into another folder"
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)

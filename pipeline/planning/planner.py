@@ -63,7 +63,9 @@ def plan_programs(
 
     def draft(index: int) -> Draft:
         record = records[assign_scene(index, scenes)[0]]
-        drawn = sampler.draft(record, sample_generator(seed, index), chosen.demands(index))
+        drawn = sampler.draft(
+            record, sample_generator(seed, index), chosen.demands(index), sample=index
+        )
         chosen.note(index, drawn)
         return drawn
 

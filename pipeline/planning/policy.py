@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -11,6 +11,7 @@ import configs
 from hdmodel.errors import ConfigError
 from hdmodel.settings import Settings, read_yaml
 from hdmodel.suggestions import did_you_mean
+from pipeline.donors.completeness import WHOLE
 from pipeline.planning.quotas import Names, Quota, check_quotas, listed
 from pipeline.taxonomy import Taxonomy
 
@@ -59,8 +60,11 @@ class ReplaceEdit(ObjectEdit):
 
 
 class ChangeClassEdit(ObjectEdit):
-    """Objects that keep their shape and become another class."""
+    """Objects that become another class."""
 
+    shape: Literal["donor", "own"] = "donor"
+    """Whether a donor of the new class stands there then, or the object keeps its own shape, which
+    suits classes that look alike."""
     to: dict[str, tuple[str, ...]]
     """For a class, those it may become."""
 
@@ -155,12 +159,27 @@ class Constraints(Settings):
     """Larger objects stay: too much would have to be invented."""
     min_donor_area: Fraction = 1e-3
     """Objects smaller than this in their own scene are not pasted."""
+    min_completeness: Fraction = WHOLE
+    """Objects that are seen less completely are not pasted, but where the picture's border cuts
+    them; see `hdsynth donors show`."""
+    donor_scale: tuple[float, float] = (0.4, 1.5)
+    """Smallest and largest size of a pasted object over that in its own scene."""
+    max_uses: int | None = Field(default=None, ge=1)
+    """How often a run may paste the same object; as often as needed if not given."""
     max_cover: Fraction = 0.6
     """An edit may hide this share of another object's box; quotas about hidden objects may do
     more."""
     protected: tuple[str, ...] = ()
     """Classes whose objects are neither edited nor pasted, nor objects attached to them (the
     bicycle of a rider), and which do not grow."""
+
+    @model_validator(mode="after")
+    def _check_scale(self) -> Self:
+        if not 0 < self.donor_scale[0] <= self.donor_scale[1] <= 16:
+            raise ValueError(
+                "donor_scale must be [smallest, largest] with 0 < smallest <= largest <= 16"
+            )
+        return self
 
 
 class Policy(Settings):

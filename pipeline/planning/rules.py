@@ -12,6 +12,9 @@ from pipeline.placing.placement import Placer
 from pipeline.planning.policy import ObjectEdit, Policy
 from pipeline.taxonomy import Taxonomy
 
+MOSTLY_PAIRED = 0.5
+"""Share of a class's donors that come with another object, above which none comes alone."""
+
 Flags = npt.NDArray[np.bool_]
 
 
@@ -37,6 +40,8 @@ class Rules:
     """Pixels of each donor, by scene and instance id."""
     allowed: Mapping[str, Flags]
     """By kind of edit, the classes it is made on [num_classes]."""
+    together: Mapping[int, tuple[int, ...]]
+    """By class, those of which its objects may bring one along."""
     class_changes: Mapping[str, Mapping[int, list[int]]]
     """For `replace` and `change_class`, the classes that the objects of a class may turn into;
     without `replace`, those keep their class."""
@@ -97,24 +102,48 @@ class Rules:
             allowed={
                 kind: named(edit) for kind, edit in kinds.items() if isinstance(edit, ObjectEdit)
             },
+            together=_together(taxonomy),
             class_changes=_class_changes(policy, taxonomy),
         )
 
 
 def eligible_donors(policy: Policy, donors: DonorIndex, *, taxonomy: Taxonomy) -> Flags:
-    """Which donors a policy lets in: large enough, and away from protected classes [n].
+    """Which donors a policy lets in [n].
+
+    They are large enough, seen completely or cut by the border alone, and away from protected
+    classes. What goes along with another is no donor of its own, and of classes that mostly are
+    one with another, as riders, only those are that bring it.
 
     Args:
         policy: With its constraints.
         donors: The donors.
         taxonomy: Their taxonomy.
     """
-    protected = np.isin(taxonomy.class_names, policy.constraints.protected)
+    constraints = policy.constraints
+    protected = np.isin(taxonomy.class_names, constraints.protected)
     height, width = donors.size
-    large = donors.areas >= policy.constraints.min_donor_area * height * width
+    large = donors.areas >= constraints.min_donor_area * height * width
     attached = (donors.companions >= 0) & protected[donors.companions]
     eligible: Flags = large & ~protected[donors.classes] & ~attached & (donors.pieces == 1)
+    uncut = donors.cut_sides == 0
+    complete = donors.completeness >= constraints.min_completeness
+    eligible &= complete | ~uncut
+    partners = donors.partner_rows
+    leads = np.isin(taxonomy.class_names, list(taxonomy.together))[donors.classes]
+    eligible &= leads | (donors.partners == 0)
+    paired = partners >= 0
+    eligible &= ~paired | (uncut & (complete & uncut)[partners])
+    for class_id in np.unique(donors.classes[leads]):
+        own = donors.classes == class_id
+        if (donors.partners[own] > 0).mean() >= MOSTLY_PAIRED:
+            eligible &= paired | ~own
     return eligible
+
+
+def _together(taxonomy: Taxonomy) -> dict[int, tuple[int, ...]]:
+    """By class, those of which its objects may bring one along, by ids."""
+    ids = {c.name: c.id for c in taxonomy.classes}
+    return {ids[k]: tuple(ids[name] for name in names) for k, names in taxonomy.together.items()}
 
 
 def _class_changes(policy: Policy, taxonomy: Taxonomy) -> dict[str, dict[int, list[int]]]:

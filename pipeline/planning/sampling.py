@@ -50,6 +50,8 @@ def make_sampler(
     limits = Limits(
         max_cover=constraints.max_cover,
         min_area=constraints.min_edit_area,
+        scale=constraints.donor_scale,
+        max_uses=constraints.max_uses,
         move=(Limits().move[0], move.columns),
     )
     eligible = eligible_donors(policy, donors, taxonomy=taxonomy)
@@ -59,7 +61,10 @@ def make_sampler(
 
 
 class Sampler:
-    """Draws edit programs; a program depends on the record, the demands and the generator alone.
+    """Draws edit programs.
+
+    A program depends on the record, the demands and the generator, and on how often the programs
+    drawn before it use each donor, so that all are used alike.
 
     Args:
         rules: What the edits of objects go by.
@@ -78,17 +83,26 @@ class Sampler:
         weights = policy.operations.weights
         self._kinds = list(weights)
         self._odds = np.cumsum(list(weights.values()))
+        self._uses: dict[int, list[int]] = {}
+        """By sample, the donors that its program uses."""
 
     def draft(
-        self, record: SceneRecord, rng: np.random.Generator, demands: Demands | None = None
+        self,
+        record: SceneRecord,
+        rng: np.random.Generator,
+        demands: Demands | None = None,
+        *,
+        sample: int = 0,
     ) -> Draft:
-        """Draw the program of one sample.
+        """Draw the program of one sample; one that was drawn for it before is given up.
 
         Args:
             record: The source scene.
             rng: The sample's own generator.
             demands: What it must hold.
+            sample: Its number.
         """
+        self.rules.placer.release(self._uses.pop(sample, ()))
         demands = demands or Demands()
         policy, constraints = self.policy, self.policy.constraints
         start: list[Operation] = []
@@ -122,6 +136,7 @@ class Sampler:
         for kind in kinds:
             if kind not in REGION_KINDS and len(edits.operations) < budget:
                 edits.edit_freely(kind)
+        self._uses[sample] = sorted(edits.scene.used)
         height, width = record.size
         program = Program(
             scene=record.name,
