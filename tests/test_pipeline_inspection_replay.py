@@ -191,7 +191,7 @@ def test_ids_of_many_classes_survive_their_file(tmp_path: Path) -> None:
     label[1:3], instance[1:3] = 91, 91999
     scene = Scene("s", label, instance)
     none = np.zeros(label.shape, np.uint16)
-    made = Recomposed(scene, changed=none > 0, origin=none, instances=(), log=())
+    made = Recomposed(scene, scene, changed=none > 0, origin=none, instances=(), log=())
     names = write_pictures(tmp_path, scene, made, None, Taxonomy.load("coco_stuff"))
     assert "instance.tiff" in names
     np.testing.assert_array_equal(picture(tmp_path / "instance.tiff"), instance)

@@ -67,8 +67,10 @@ class Recomposed:
 
     scene: Scene
     """The final maps, without photo, under the source's name."""
+    framed: Scene
+    """The source as the program mirrors and enlarges it, otherwise unedited; without photo."""
     changed: Mask
-    """Where label or object differ from the source (mirrored and enlarged as the program does)."""
+    """Where label or object differ from the framed source."""
     origin: npt.NDArray[np.uint16]
     """Which operation put a pixel there [H, W]: its position in the program, from 1; 0 for the
     source; one more than there are operations for objects taken out at the end."""
@@ -134,6 +136,7 @@ def recompose(program: Program, source: Scene, donors: Donors, *, taxonomy: Taxo
         scene=replace(
             source, label=maps.label, instance=_renumber(maps.instance, numbers), photo=None
         ),
+        framed=replace(framed, photo=None),
         changed=(maps.label != framed.label) | (maps.instance != framed.instance),
         origin=maps.origin,
         instances=_records(canvas, numbers, taxonomy),

@@ -4,8 +4,6 @@ The page needs no server and nothing from elsewhere: one HTML file and a folder 
 """
 
 import json
-import shutil
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,18 +11,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, FileSystemLoader
 from PIL import Image
 
 from hdmodel.errors import HdsynthError
 from pipeline.editing.recompose import Recomposed
 from pipeline.errors import OutputError
 from pipeline.inspection.captions import Edit, describe
+from pipeline.inspection.page import IMAGES, PAGE, check_page_target, environment, page_folder
 from pipeline.inspection.replay import Replayer
 from pipeline.output.folder import OutputFolder
 from pipeline.output.manifest import FAILED, digest
 from pipeline.output.results import RunResults
-from pipeline.output.targets import check_new
 from pipeline.pictures import draw_map, shrink, view_width
 from pipeline.planning.plan import PlanRow, count_samples, count_shards
 from pipeline.progress import progress_bar
@@ -32,10 +29,8 @@ from pipeline.taxonomy import Taxonomy
 
 LEAST_WIDTH, MOST_WIDTH = 640, 1280
 JPEG_QUALITY = 90
-MARKER = '<meta name="generator" content="hdsynth preview">'
 DOING = {"read": "read", "compose": "composed", "render": "rendered"}
 NOT_COMPOSED = ("read", "compose")
-PAGE, IMAGES = "index.html", "images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +99,7 @@ def write_preview(path: str | Path, to: Path, *, samples: int = 24) -> Path:
     results = RunResults(path)
     folder = results.folder
     target = to.resolve()
-    _check_target(target)
+    check_page_target(target, entries={PAGE, IMAGES})
     rows = list(results.rows(("index", "status")))
     if not rows:
         raise OutputError(f"{folder.root}: no shard is committed yet, there is nothing to show")
@@ -116,17 +111,14 @@ def write_preview(path: str | Path, to: Path, *, samples: int = 24) -> Path:
     taxonomy = results.taxonomy
     replayer, missing = _open_replayer(folder)
     shown = _Shown(np.zeros(taxonomy.num_classes, np.int64))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    (partial / IMAGES).mkdir(parents=True)
-    try:
+    with page_folder(target) as partial:
         cards = []
         with progress_bar("drawing samples", len(chosen)) as advance:
             for row in map(results.row, chosen):
                 cards.append(_card(row, results, taxonomy, replayer, missing, shown, partial))
                 advance(len(cards))
         page = (
-            _environment()
+            environment()
             .get_template("preview.html")
             .render(
                 title=folder.root.absolute().name,
@@ -139,11 +131,6 @@ def write_preview(path: str | Path, to: Path, *, samples: int = 24) -> Path:
             )
         )
         (partial / PAGE).write_text(page, encoding="utf-8")
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return to / PAGE
 
 
@@ -165,20 +152,6 @@ def _spread(numbers: Sequence[int], count: int) -> list[int]:
     if count >= len(numbers):
         return list(numbers)
     return [numbers[position * len(numbers) // count] for position in range(count)]
-
-
-def _check_target(to: Path) -> None:
-    found = {entry.name for entry in to.iterdir()} if to.is_dir() else set()
-    if not found:
-        check_new(to)
-        return
-    page = to / PAGE
-    ours = found <= {PAGE, IMAGES} and page.is_file() and MARKER in page.read_text("utf-8")
-    if not ours:
-        foreign = sorted(found - {PAGE, IMAGES}) or sorted(found)
-        raise OutputError(
-            f"{to}: expected a new or empty folder, or an earlier preview; it holds {foreign[0]!r}"
-        )
 
 
 def _open_replayer(folder: OutputFolder) -> tuple[Replayer | None, str | None]:
@@ -362,12 +335,3 @@ def _legend(shown: _Shown, taxonomy: Taxonomy) -> list[LegendEntry]:
         for class_id in sorted(shown.labels)
     ]
     return sorted(entries, key=lambda entry: -entry.share)
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
