@@ -136,7 +136,7 @@ def recompose(program: Program, source: Scene, donors: Donors, *, taxonomy: Taxo
         scene=replace(
             source, label=maps.label, instance=_renumber(maps.instance, numbers), photo=None
         ),
-        framed=replace(framed, photo=None),
+        framed=framed.without_photo(),
         changed=(maps.label != framed.label) | (maps.instance != framed.instance),
         origin=maps.origin,
         instances=_records(canvas, numbers, taxonomy),

@@ -4,15 +4,34 @@ import shutil
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
+from PIL import Image
 
 from pipeline.errors import OutputError
 from pipeline.output.targets import check_new
+from pipeline.scene import Photo
 
 MARKER = '<meta name="generator" content="hdsynth preview">'
 PAGE, IMAGES = "index.html", "images"
+JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture of a page, or a note in its place."""
+
+    title: str
+    file: str | None = None
+    """Path relative to the page."""
+    note: str | None = None
+    alt: str = ""
+    width: int = 0
+    """In pixels, as is `height`."""
+    height: int = 0
+    pixelated: bool = False
 
 
 def check_page_target(to: Path, *, entries: Collection[str]) -> None:
@@ -58,6 +77,28 @@ def page_folder(target: Path) -> Iterator[Path]:
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def save_map(drawn: Photo, to: Path, file: str, *, title: str, alt: str) -> Picture:
+    """Save a drawn map as PNG.
+
+    Args:
+        drawn: RGB, uint8 [h, w, 3].
+        to: The folder of the page.
+        file: Path in that folder.
+        title: What the page calls the picture.
+        alt: What it says to who cannot see it.
+    """
+    Image.fromarray(drawn).save(to / file, optimize=True)
+    height, width = drawn.shape[:2]
+    return Picture(title, file, alt=alt, width=width, height=height, pixelated=True)
+
+
+def save_photo(photo: Photo, to: Path, file: str, *, title: str, alt: str) -> Picture:
+    """Save a photo as JPEG; the arguments are those of `save_map`."""
+    Image.fromarray(photo).save(to / file, quality=JPEG_QUALITY, optimize=True)
+    height, width = photo.shape[:2]
+    return Picture(title, file, alt=alt, width=width, height=height)
 
 
 def environment() -> Environment:

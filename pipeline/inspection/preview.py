@@ -11,13 +11,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from hdmodel.errors import HdsynthError
 from pipeline.editing.recompose import Recomposed
 from pipeline.errors import OutputError
 from pipeline.inspection.captions import Edit, describe
-from pipeline.inspection.page import IMAGES, PAGE, check_page_target, environment, page_folder
+from pipeline.inspection.page import (
+    IMAGES,
+    PAGE,
+    Picture,
+    check_page_target,
+    environment,
+    page_folder,
+    save_map,
+    save_photo,
+)
 from pipeline.inspection.replay import Replayer
 from pipeline.output.folder import OutputFolder
 from pipeline.output.manifest import FAILED, digest
@@ -28,24 +36,8 @@ from pipeline.progress import progress_bar
 from pipeline.taxonomy import Taxonomy
 
 LEAST_WIDTH, MOST_WIDTH = 640, 1280
-JPEG_QUALITY = 90
 DOING = {"read": "read", "compose": "composed", "render": "rendered"}
 NOT_COMPOSED = ("read", "compose")
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture of a card, or a note in its place."""
-
-    title: str
-    file: str | None = None
-    """Path relative to the page."""
-    note: str | None = None
-    alt: str = ""
-    width: int = 0
-    """In pixels, as is `height`."""
-    height: int = 0
-    pixelated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +211,7 @@ def _source_picture(
     width = view_width(source.size[1], least=LEAST_WIDTH, most=MOST_WIDTH)
     drawn = draw_map(source.label, source.instance, taxonomy.colors, width=width)
     alt = f"label map of scene {row['scene']}"
-    return _save_map(Image.fromarray(drawn), to, file, title=title, alt=alt), made
+    return save_map(drawn, to, file, title=title, alt=alt), made
 
 
 def _edited_picture(
@@ -247,13 +239,7 @@ def _edited_picture(
     width = view_width(label.shape[1], least=LEAST_WIDTH, most=MOST_WIDTH)
     drawn = draw_map(label, instance, taxonomy.colors, changed=changed, width=width)
     alt = f"edited label map of sample {index}"
-    return _save_map(Image.fromarray(drawn), to, file, title=title, alt=alt)
-
-
-def _save_map(picture: Image.Image, to: Path, file: str, *, title: str, alt: str) -> Picture:
-    picture.save(to / file, optimize=True)
-    width, height = picture.size
-    return Picture(title, file, alt=alt, width=width, height=height, pixelated=True)
+    return save_map(drawn, to, file, title=title, alt=alt)
 
 
 def _photo_picture(row: dict[str, Any], results: RunResults, to: Path) -> Picture:
@@ -264,11 +250,8 @@ def _photo_picture(row: dict[str, Any], results: RunResults, to: Path) -> Pictur
     if photo is None:
         return Picture(title, note="damaged, see hdsynth verify")
     file = f"{IMAGES}/{index:08d}-photo.jpg"
-    picture = Image.fromarray(shrink(photo, width=MOST_WIDTH))
-    picture.save(to / file, quality=JPEG_QUALITY, optimize=True)
-    width, height = picture.size
     alt = f"rendered photo of sample {index}"
-    return Picture(title, file, alt=alt, width=width, height=height)
+    return save_photo(shrink(photo, width=MOST_WIDTH), to, file, title=title, alt=alt)
 
 
 def _facts(results: RunResults, rows: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
