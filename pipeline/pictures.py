@@ -3,9 +3,11 @@
 Shape legend: H x W pixels of a map, h x w of a picture.
 """
 
+from colorsys import hsv_to_rgb
+
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from pipeline.scene import INSTANCES_PER_CLASS, InstanceMap, LabelMap, Photo
@@ -17,6 +19,11 @@ OUTLINE_SHADE = 0.5
 DARK = 90
 """Luminance, 0..255, below which a class colour is outlined lighter instead of darker."""
 LUMINANCE = (0.299, 0.587, 0.114)
+OBJECT_BORDER = (16, 16, 16)
+PALENESS = 0.75
+"""How far the colours of stuff are from those of its classes, towards white, beside objects."""
+HUE_STEP = 0.618034
+"""Hues that are this part of a turn apart are far from those of the next few."""
 CHANGE_COLOR = (255, 255, 255)
 CASING_COLOR = (0, 0, 0)
 
@@ -107,6 +114,67 @@ def draw_map(
         picture[ring(changed, start=0, width=thick)] = CHANGE_COLOR
         picture[ring(changed, start=thick, width=1)] = CASING_COLOR
     return picture
+
+
+def draw_objects(
+    label: LabelMap,
+    instance: InstanceMap,
+    colors: npt.NDArray[np.uint8],
+    *,
+    width: int | None = None,
+) -> Photo:
+    """A picture of single objects: each in a colour of its own with a dark border, stuff pale.
+
+    Args:
+        label: Class ids [H, W].
+        instance: Instance ids in Cityscapes' encoding [H, W].
+        colors: RGB of each class, uint8 [num_classes, 3].
+        width: Width of the picture in pixels (height follows); that of the maps if not given.
+
+    Returns:
+        RGB, uint8 [h, w, 3].
+    """
+    if width is not None:
+        rows, columns = _sampling(label.shape[0], label.shape[1], width)
+        label, instance = label[rows, columns], instance[rows, columns]
+    pale = np.round(colors + (255.0 - colors) * PALENESS).astype(np.uint8)
+    picture = colorize(label, pale)
+    for number, value in enumerate(single_objects(instance)):
+        red, green, blue = hsv_to_rgb(number * HUE_STEP % 1.0, 0.6, 0.92)
+        picture[instance == value] = np.round(np.array([red, green, blue]) * 255)
+    picture[outlines(instance)] = OBJECT_BORDER
+    return picture
+
+
+def single_objects(instance: InstanceMap) -> list[int]:
+    """The ids of the single objects of a map, sorted."""
+    ids = np.unique(instance)
+    return [int(value) for value in ids[ids >= INSTANCES_PER_CLASS]]
+
+
+def draw_frame(picture: Photo, box: tuple[int, int, int, int]) -> Photo:
+    """A picture with a white frame in a black casing around a box.
+
+    Args:
+        picture: RGB, uint8 [h, w, 3].
+        box: Top, left, bottom, right in pixels of the picture; bottom and right are exclusive.
+
+    Returns:
+        RGB, uint8 [h, w, 3].
+    """
+    framed = Image.fromarray(picture)
+    pen = ImageDraw.Draw(framed)
+    top, left, bottom, right = box
+    for inset, color in (
+        (0, CASING_COLOR),
+        (1, CHANGE_COLOR),
+        (2, CHANGE_COLOR),
+        (3, CASING_COLOR),
+    ):
+        corners = (left + inset, top + inset, right - 1 - inset, bottom - 1 - inset)
+        if corners[0] <= corners[2] and corners[1] <= corners[3]:
+            pen.rectangle(corners, outline=color)
+    return np.asarray(framed)
 
 
 def shrink(photo: Photo, *, width: int) -> Photo:

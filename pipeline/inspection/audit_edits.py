@@ -95,5 +95,5 @@ def _class_name(operation: Mapping[str, Any], taxonomy: Taxonomy) -> str:
     if op in BRINGS_CLASS:
         name: str = operation[BRINGS_CLASS[op]]
         return name
-    instance = operation.get("donor_instance", operation.get("instance"))
+    instance: int = operation.get("donor_instance", operation.get("instance"))
     return taxonomy.class_names[instance // INSTANCES_PER_CLASS]
