@@ -23,6 +23,7 @@ COMMANDS = {
     "replay": "hdsynth.commands.output:replay",
     "apply": "hdsynth.commands.apply:apply",
     "preview": "hdsynth.commands.output:preview",
+    "audit": "hdsynth.commands.audit:audit",
     "eval": "hdsynth.commands.eval:evaluate",
     "init-generator": "hdsynth.commands.init_generator:init_generator",
     "import-pix2pixhd": "hdsynth.commands.import_pix2pixhd:import_pix2pixhd",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 EXIT_INCOMPLETE = 1
 EXIT_DAMAGED = 2
 PROBLEMS_SHOWN = 20
+DEFAULT_SAMPLES = 24
 
 out_argument = click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -117,18 +118,51 @@ def replay(
     "--samples",
     metavar="N",
     type=click.IntRange(min=1),
-    default=24,
+    default=DEFAULT_SAMPLES,
     show_default=True,
     help="How many samples to show; they are spread evenly over the run.",
 )
-def preview(*, out: Path, to: Path, samples: int) -> None:
+@click.option(
+    "--audit",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Show N single edits instead, enlarged, and ask of each whether it is believable. "
+    "hdsynth audit show prints what comes of it.",
+)
+@click.option(
+    "--serve",
+    is_flag=True,
+    help="With --audit: let the page save marks as DIR/marks.json at once, until Ctrl-C.",
+)
+def preview(*, out: Path, to: Path, samples: int, audit: int | None, serve: bool) -> None:
     """Make a page of pictures of the run in OUT: source labels, edited labels, photos.
 
     The page opens from disk in any browser.
     """
     from pipeline.inspection.preview import write_preview
 
-    click.echo(write_preview(out, to, samples=samples).absolute())
+    if audit is not None:
+        if samples != DEFAULT_SAMPLES:
+            raise click.UsageError("give either --samples or --audit")
+        _audit(out, to, edits=audit, serve=serve)
+    elif serve:
+        raise click.UsageError("--serve is for --audit N")
+    else:
+        click.echo(write_preview(out, to, samples=samples).absolute())
+
+
+def _audit(out: Path, to: Path, *, edits: int, serve: bool) -> None:
+    from pipeline.inspection.audit import write_audit
+    from pipeline.inspection.audit_server import serve_audit
+
+    made = write_audit(out, to, edits=edits)
+    if made.edits < edits:
+        click.echo(f"{made.edits} edits instead of {edits}: no more of them can be seen", err=True)
+    if made.kept_marks:
+        click.echo(f"{made.kept_marks} marks of before are kept", err=True)
+    click.echo(made.page.absolute())
+    if serve:
+        serve_audit(to, lambda address: click.echo(f"{address} (Ctrl-C ends it)"))
 
 
 def status_to_plain(status: "RunStatus") -> dict[str, Any]:
