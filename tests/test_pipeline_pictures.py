@@ -4,7 +4,9 @@ from hypothesis import strategies as st
 
 from pipeline.pictures import (
     colorize,
+    draw_frame,
     draw_map,
+    draw_objects,
     outline_colors,
     outlines,
     ring,
@@ -100,3 +102,30 @@ def test_photos_are_only_made_smaller() -> None:
     small = shrink(photo, width=10)
     assert small.shape == (5, 10, 3)
     assert (small == 9).all()
+
+
+def test_single_objects_have_colours_of_their_own_and_dark_borders() -> None:
+    label = np.full((9, 20), 7, np.uint8)
+    label[2:7, 2:18] = 26
+    instance = label.astype(np.int32)
+    instance[2:7, 2:10], instance[2:7, 10:18] = 26000, 26001
+    picture = draw_objects(label, instance, COLORS, width=40)
+    assert picture.shape == (18, 40, 3)
+    left, right, road = (tuple(picture[9, column].tolist()) for column in (10, 30, 1))
+    assert len({left, right, road}) == 3
+    assert max(COLORS[7]) < min(road)
+    assert (picture[9, [4, 19, 20, 35]] < 30).all()
+    same = draw_objects(label, instance, COLORS)
+    np.testing.assert_array_equal(same[4, 5], picture[9, 10])
+
+
+def test_a_frame_lies_inside_its_box() -> None:
+    plain = np.full((20, 30, 3), 100, np.uint8)
+    framed = draw_frame(plain, (5, 10, 15, 25))
+    changed = (framed != plain).any(axis=2)
+    rows, columns = np.nonzero(changed)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (5, 14, 10, 24)
+    assert framed[10, 10:14, 0].tolist() == [0, 255, 255, 0]
+    assert not changed[9:11, 14:21].any()
+    assert draw_frame(plain, (5, 5, 6, 6)).shape == plain.shape
+    assert (plain == 100).all()

@@ -7,6 +7,7 @@ this machine, are refused. It serves the files of the page and writes nothing bu
 import secrets
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -70,12 +71,9 @@ def serve_audit(folder: Path, announce: Callable[[str], None]) -> None:
         folder: The folder of the page.
         announce: Is told the address.
     """
-    with AuditServer(folder) as server:
+    with AuditServer(folder) as server, suppress(KeyboardInterrupt):
         announce(server.address)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            return
+        server.serve_forever()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -175,6 +175,10 @@ function fromText(text) {
   for (const mark of content.marks) {
     if (!shown.has(keyOf(mark))) throw new Error("there are marks of edits that are not shown");
     const {verdict, reason = null, note = ""} = mark;
+    const reasons = verdict === "wrong" ? [null, ...Object.values(audit.reasons)] : [null];
+    if (!["right", "wrong"].includes(verdict) || !reasons.includes(reason)) {
+      throw new Error("there are marks that mean nothing here");
+    }
     found.set(keyOf(mark), {verdict, reason, note});
   }
   return found;
@@ -261,7 +265,7 @@ function listen() {
     event.stopPropagation(); // letters are text here
     if (event.key === "Enter" || event.key === "Escape") note.blur();
   });
-  note.addEventListener("input", () => write(note.value));
+  note.addEventListener("change", () => write(note.value));
   const clicks = {
     next: () => show(current + 1), previous: () => show(current - 1), undo, save: download,
     load: () => file.click(),
