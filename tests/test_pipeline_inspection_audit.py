@@ -344,10 +344,10 @@ def test_a_dataset_that_has_changed_is_named(tmp_path: Path) -> None:
     Image.fromarray(label).save(path)
     instance = path.with_name(path.name.replace("labelIds", "instanceIds"))
     Image.fromarray(label.astype(np.uint16)).save(instance)
-    with pytest.raises(DatasetError):
+    with pytest.raises(DatasetError, match="sample 2 no longer comes out as recorded"):
         write_audit(out.root, tmp_path / "page", edits=3)
     shutil.rmtree(tmp_path / "world")
-    with pytest.raises(DatasetError):
+    with pytest.raises(DatasetError, match="world"):
         write_audit(out.root, tmp_path / "page", edits=3)
     assert not (tmp_path / "page").exists()
 

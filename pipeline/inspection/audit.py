@@ -15,7 +15,14 @@ from pipeline.editing.recompose import Recomposed
 from pipeline.errors import DatasetError, OutputError
 from pipeline.inspection.audit_crops import EditPictures, draw_edit
 from pipeline.inspection.audit_edits import AppliedEdit, applied_edits, in_order_of_choice
-from pipeline.inspection.audit_marks import MOST_NOTE, NO_REASON, REASON_KEYS, Marks, read_marks
+from pipeline.inspection.audit_marks import (
+    MOST_NOTE,
+    NO_REASON,
+    REASON_KEYS,
+    Marks,
+    check_marks,
+    read_marks,
+)
 from pipeline.inspection.audit_sheets import SHEETS, SheetCard, write_sheets
 from pipeline.inspection.files import json_text
 from pipeline.inspection.page import IMAGES, PAGE, check_page_target, environment, page_folder
@@ -87,7 +94,6 @@ def write_audit(path: str | Path, to: Path, *, edits: int) -> AuditPage:
     results = RunResults(path)
     target = to.resolve()
     check_page_target(target, entries=ENTRIES)
-    marks = _earlier_marks(target)
     replayer = Replayer(results.folder.root)
     with page_folder(target) as partial:
         cards = []
@@ -104,6 +110,7 @@ def write_audit(path: str | Path, to: Path, *, edits: int) -> AuditPage:
             "fingerprint": str(results.record["fingerprint"]),
             "edits": [card.to_plain() for card in cards],
         }
+        marks = _earlier_marks(target)
         if marks is not None:
             _check_kept(marks, listing, to)
             (partial / MARKS).write_text(json_text(marks.to_plain()), encoding="utf-8")
@@ -163,32 +170,6 @@ def _check_kept(marks: Marks, listing: dict[str, Any], to: Path) -> None:
             f"{to / MARKS}: the new page cannot keep these marks ({error}); "
             "name another folder, or move the file away"
         ) from None
-
-
-def check_marks(marks: Marks, listing: dict[str, Any]) -> None:
-    """Check that marks are of a page.
-
-    Args:
-        marks: The marks.
-        listing: What `edits.json` of the page holds.
-
-    Raises:
-        InputError: They are of another run, or of an edit that the page does not show.
-    """
-    if marks.fingerprint != listing["fingerprint"]:
-        raise InputError(
-            f"expected marks of run {listing['fingerprint']}, got those of {marks.fingerprint}"
-        )
-    shown = {
-        (edit["sample"], edit["position"], edit["op"], edit["class_name"])
-        for edit in listing["edits"]
-    }
-    for mark in marks.marks:
-        if (mark.sample, mark.position, mark.op, mark.class_name) not in shown:
-            raise InputError(
-                f"the page shows no edit {mark.position} of sample {mark.sample}, "
-                f"{mark.op} of {mark.class_name}"
-            )
 
 
 def _sheet_card(card: Card) -> SheetCard:

@@ -141,6 +141,32 @@ def parse_marks(content: bytes, *, origin: str) -> Marks:
     return Marks.parse(data, origin=origin)
 
 
+def check_marks(marks: Marks, listing: dict[str, Any]) -> None:
+    """Check that marks are of a page.
+
+    Args:
+        marks: The marks.
+        listing: What `edits.json` of the page holds.
+
+    Raises:
+        InputError: They are of another run, or of an edit that the page does not show.
+    """
+    if marks.fingerprint != listing["fingerprint"]:
+        raise InputError(
+            f"expected marks of run {listing['fingerprint']}, got those of {marks.fingerprint}"
+        )
+    shown = {
+        (edit["sample"], edit["position"], edit["op"], edit["class_name"])
+        for edit in listing["edits"]
+    }
+    for mark in marks.marks:
+        if (mark.sample, mark.position, mark.op, mark.class_name) not in shown:
+            raise InputError(
+                f"the page shows no edit {mark.position} of sample {mark.sample}, "
+                f"{mark.op} of {mark.class_name}"
+            )
+
+
 def rates(marks: Sequence[Mark]) -> list[Rate]:
     """How many edits are right: of all, by operation and class; then why the others are not.
 

@@ -4,6 +4,7 @@ Its address holds a random token; requests without it, from pages of others or u
 this machine, are refused. It serves the files of the page and writes nothing but `marks.json`.
 """
 
+import re
 import secrets
 import sys
 from collections.abc import Callable
@@ -15,8 +16,8 @@ from typing import Any
 
 from hdmodel.atomic import write_atomically
 from hdmodel.errors import InputError
-from pipeline.inspection.audit import EDITS, MARKS, check_marks, read_listing
-from pipeline.inspection.audit_marks import parse_marks
+from pipeline.inspection.audit import EDITS, MARKS, read_listing
+from pipeline.inspection.audit_marks import check_marks, parse_marks
 from pipeline.inspection.files import json_text
 from pipeline.inspection.page import IMAGES, PAGE
 
@@ -112,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.FORBIDDEN)
             return
         length = self.headers.get("Content-Length", "")
-        if not (length.isascii() and length.isdecimal()):
+        if not re.fullmatch(r"[0-9]{1,9}", length):
             self.send_error(HTTPStatus.LENGTH_REQUIRED)
             return
         if int(length) > MOST_BYTES:
