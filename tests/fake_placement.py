@@ -1,6 +1,6 @@
 """A placer for tests of planning: objects in a row along the lower border, without overlap."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
@@ -26,6 +26,12 @@ class RowPlacer:
     def __init__(self, donors: DonorIndex, *, full: Collection[str] = ()) -> None:
         self.donors = donors
         self.full = full
+
+    def release(self, donors: Iterable[int]) -> None:
+        pass
+
+    def may_flip(self, scene: PlannedScene, index: int) -> bool:
+        return True
 
     def planned(self, record: SceneRecord, *, mirrored: bool = False) -> PlannedScene:
         return PlannedScene(record, CITY, View(0.0, 1.0), mirrored=mirrored)

@@ -2,8 +2,8 @@
 
 A donor is complete as far as its contour is its own, and not that of something nearer, and as its
 shape is one that its class is seen with. Shapes are compared with those of donors with a free
-contour, of other scenes and not of those beside its own, which may show the same object. Nothing is
-said about the shapes of a class of which too few are seen so.
+contour, of other scenes and not of those beside its own, which may show the same object. Of a class
+of which too few are seen so, contours alone are judged, and more strictly.
 """
 
 import numpy as np
@@ -16,8 +16,10 @@ WHOLE = 0.9
 """Completeness from which a donor counts as whole."""
 FREE = 0.12
 """Donors with a smaller obscured share of their contour tell what their class looks like."""
-FEWEST = 12
-"""So many of a class must, or its shapes are not judged."""
+FEWEST = 6
+"""So many of a class must, or its shapes cannot be judged."""
+DOUBT = 3.0
+"""Where shapes cannot be judged, what may be hidden counts so many times."""
 MOST = 1500
 """Donors of a class that others are compared with, at most."""
 BESIDE = 0.05
@@ -26,7 +28,7 @@ NEIGHBOURS = 3
 """A shape is compared with its nearest ones, so many."""
 ASPECT = 0.5
 """Weight of a difference of ln aspect against one of shapes."""
-USUAL, LEAST_USUAL = 1.2, 0.45
+USUAL, LEAST_USUAL = 1.12, 0.45
 """A distance is usual up to this many times that of the better quarter of a class, and up to the
 second in any case."""
 COMPACT, HOLLOW = 0.88, 0.045
@@ -67,6 +69,8 @@ def completeness(
         if len(free) >= FEWEST:
             cells = unpacked_silhouettes(silhouettes[own])
             known[own] *= _usual(cells, aspects[own], scenes[own], np.isin(own, free), beside)
+        else:
+            known[own] = np.maximum(1 - DOUBT * obscured[own], 0)
     return np.round(known, 4).astype(np.float32)
 
 

@@ -1,12 +1,11 @@
 """Occlusion: what stands in front of what, decided by the lowest rows that things reach.
 
 The lower edge decides: an object covers surfaces, and the objects, crowds, poles and signs that do
-not reach below its contact row. Void of the picture's frame stays on top; clutter is covered as a
-pole would be, and small patches of it wherever they are.
+not reach below its contact row. Void of the picture's frame stays on top, and so does clutter that
+goes on to below the contact row; other clutter is covered.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +18,6 @@ from pipeline.roles import ClassRoles
 from pipeline.scene import INSTANCES_PER_CLASS, InstanceMap, LabelMap
 
 ALWAYS_IN_FRONT = np.iinfo(np.int32).max
-SMALL_PATCH = 0.1
-"""Clutter that would hide less than this part of an object is covered by it."""
 
 
 class ContactRows:
@@ -36,6 +33,9 @@ class ContactRows:
         self._rows = np.full(len(roles.surface) * INSTANCES_PER_CLASS, -1, np.int32)
         """By value of the instance map; -1 for stuff."""
         self._rows[np.flatnonzero(roles.frozen)] = ALWAYS_IN_FRONT
+        self._is_clutter = np.zeros(len(self._rows), np.bool_)
+        """By value of the instance map."""
+        self._is_clutter[np.flatnonzero(roles.clutter)] = True
         for value, state in things.items():
             self._rows[value] = state.box[2] - 1
 
@@ -60,30 +60,10 @@ class ContactRows:
         """
         seen: Mask = mask & (self._rows[there] <= contact_row)
         seen &= ~nearer_upright(label, box, contact_row, upright=self._upright)
-        stuff = np.minimum(there, len(self._clutter) - 1)
-        clutter = mask & (there == stuff) & self._clutter[stuff]
+        clutter = mask & self._is_clutter[there]
         if clutter.any():
-            seen |= clutter & self._covered_clutter(mask, contact_row, box=box, label=label)
+            seen |= clutter & ~_reaching_below(label, box, contact_row, self._clutter)
         return seen
-
-    def _covered_clutter(self, mask: Mask, contact_row: int, *, box: Box, label: LabelMap) -> Mask:
-        """Which pixels of a box hold clutter that a shape covers, bool [h, w].
-
-        It is that of parts which do not reach the picture's border, and which lie farther away or
-        hide little of the shape.
-        """
-        parts, extents, inner = _parts(label, box, self._clutter, from_row=0)
-        hidden = np.bincount(parts[inner][mask], minlength=len(extents) + 1)
-        little = hidden < SMALL_PATCH * np.count_nonzero(mask)
-        covered = np.array(
-            [False]
-            + [
-                not extent.at_border and (extent.lowest <= contact_row or bool(little[number]))
-                for number, extent in enumerate(extents, start=1)
-            ]
-        )
-        found: Mask = covered[parts[inner]]
-        return found
 
 
 def nearer_upright(
@@ -98,49 +78,30 @@ def nearer_upright(
         upright: Which classes stand upright without being objects, bool [num_classes].
     """
     top, left, bottom, right = box
-    if not (there := upright[label[top:bottom, left:right]]).any():
-        return there
-    parts, extents, inner = _parts(label, box, upright, from_row=top)
-    nearer = np.array([False, *(extent.lowest > contact_row for extent in extents)])
-    found: Mask = nearer[parts[inner]]
+    around = right - left
+    first = max(left - around, 0)
+    there = upright[label[top:, first : right + around]]
+    inner = (slice(0, bottom - top), slice(left - first, right - first))
+    if not there[inner].any():
+        return there[inner]
+    parts, _ = ndimage.label(there, structure=np.ones((3, 3), np.int8))
+    nearer = [False]
+    nearer += [top + rows.stop - 1 > contact_row for rows, _ in ndimage.find_objects(parts)]
+    found: Mask = np.array(nearer)[parts[inner]]
     return found
 
 
-class _Extent(NamedTuple):
-    """How far a part of stuff reaches, as far as the columns around a box show."""
+def _reaching_below(label: LabelMap, box: Box, row: int, classes: npt.NDArray[np.bool_]) -> Mask:
+    """The pixels of a box from which some classes go on downwards to below a row, bool [h, w].
 
-    lowest: int
-    """Its lowest row in the picture."""
-    at_border: bool
-    """Whether it reaches the picture's border."""
-
-
-def _parts(
-    label: LabelMap, box: Box, classes: npt.NDArray[np.bool_], *, from_row: int
-) -> tuple[npt.NDArray[np.integer], list[_Extent], tuple[slice, slice]]:
-    """The 8-connected parts of some classes in the columns around a box, from a row downwards.
-
-    Returns:
-        The number of the part of each pixel, from 1, and 0 elsewhere; the extents of the parts;
-        and where the box lies in the first.
+    Args:
+        label: Class ids [H, W].
+        box: The box, inside the picture.
+        row: The row; at the picture's lower border everything goes on.
+        classes: The classes in question, bool [num_classes].
     """
     top, left, bottom, right = box
-    height, width = label.shape
-    first, end = max(left - (right - left), 0), min(2 * right - left, width)
-    there = classes[label[from_row:, first:end]]
-    parts, _ = ndimage.label(there, structure=np.ones((3, 3), np.int8))
-    extents = [
-        _Extent(
-            from_row + rows.stop - 1,
-            from_row + rows.start == 0
-            or from_row + rows.stop == height
-            or first + columns.start == 0
-            or first + columns.stop == width,
-        )
-        for rows, columns in ndimage.find_objects(parts)
-    ]
-    return (
-        parts,
-        extents,
-        (slice(top - from_row, bottom - from_row), slice(left - first, right - first)),
-    )
+    there = classes[label[top : row + 2, left:right]]
+    unbroken = np.logical_and.accumulate(there[::-1])[::-1]
+    reaching: Mask = unbroken[: bottom - top]
+    return reaching

@@ -49,7 +49,8 @@ class Placer:
         donors: What can be pasted, at the scenes' size.
         taxonomy: Of scenes and donors.
         limits: What edits may do.
-        eligible: Which donors may be used, bool [n]; all by default.
+        eligible: Which donors may be used, bool [n]; whole ones, and such as the picture's border
+            alone cuts, by default.
     """
 
     def __init__(

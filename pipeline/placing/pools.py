@@ -88,16 +88,15 @@ class DonorPools:
 
     Args:
         donors: The donors.
-        eligible: Which of them may be used [n]; all by default.
+        eligible: Which of them may be used [n]; by default those that are whole, or cut alone.
         sided: Classes that are never mirrored but with their scene [num_classes]; none by default.
     """
 
     def __init__(
         self, donors: DonorIndex, *, eligible: Flags | None = None, sided: Flags | None = None
     ) -> None:
-        usable = donors.pieces == 1
         self._donors = donors
-        self._usable = usable if eligible is None else usable & eligible
+        self._usable = donors.whole | (donors.cut_sides > 0) if eligible is None else eligible
         self._sided = sided
         self._pools: dict[tuple[int, Use, bool], Pool | None] = {}
 

@@ -17,6 +17,7 @@ HEIGHT_SCATTER = 0.7
 """Part of the scatter of heights that is drawn anew; a part of it is doubt, not scatter."""
 BOTTOM_TRIES = 0.1
 """Part of the spots that donors cut at the bottom get if there are any."""
+CELLS = SILHOUETTE[0] * SILHOUETTE[1]
 TWINS = 6
 """Two of a class look alike if fewer cells of their coarse shapes differ."""
 
@@ -218,12 +219,15 @@ class Spotter:
     def _twins(self, scene: PlannedScene, class_id: int, donors: Integers) -> Flags:
         """Which donors look like another object of their class in the scene [m]."""
         own = scene.record.classes == class_id
-        there = [coarse_shapes(scene.record.silhouettes[own]), self._looks[sorted(scene.used)]]
+        there = [
+            coarse_shapes(scene.record.silhouettes[own]),
+            self._looks[np.array(sorted(scene.used), np.intp)],
+        ]
         others = np.concatenate(there)
         if not len(others):
             return np.zeros(len(donors), np.bool_)
         shapes = self._looks[donors]
-        mirrored = others.reshape(-1, *SILHOUETTE)[:, :, ::-1].reshape(len(others), -1)
+        mirrored = others.reshape(-1, *SILHOUETTE)[:, :, ::-1].reshape(-1, CELLS)
         twins = np.zeros(len(donors), np.bool_)
         for seen in (others, mirrored):
             differing = shapes @ (1 - seen).T + (1 - shapes) @ seen.T
@@ -342,7 +346,7 @@ def scaled(lengths: Integers, scales: Floats) -> Integers:
 
 def coarse_shapes(silhouettes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Silhouettes as numbers, 1 where they cover a cell [n, cells]."""
-    return unpacked_silhouettes(silhouettes).reshape(len(silhouettes), -1).astype(np.float32)
+    return unpacked_silhouettes(silhouettes).reshape(len(silhouettes), CELLS).astype(np.float32)
 
 
 def _put_beside(scene: PlannedScene, spots: Spots, draws: _Draws) -> None:

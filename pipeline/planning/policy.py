@@ -149,7 +149,7 @@ class Constraints(Settings):
 
     min_visible_area: Fraction = 1e-4
     """Objects that edits leave with less than this are taken out."""
-    min_visible_fraction: Fraction = 0.15
+    min_visible_fraction: Fraction = 0.3
     """Objects of which edits leave a smaller part are taken out."""
     max_edits: int = Field(default=12, ge=0, le=1000)
     """Most edits of a sample, those that quotas ask for included; mirroring and zooming not."""
