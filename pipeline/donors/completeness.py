@@ -52,6 +52,8 @@ def completeness(
 ) -> npt.NDArray[np.float32]:
     """How completely each donor is seen, 0..1 [n].
 
+    Of what the border cuts, it is judged whether it is one object, but not its shape.
+
     Args:
         classes: Class ids [n].
         scenes: Positions of their scenes in the dataset's order [n].
@@ -68,14 +70,20 @@ def completeness(
         free = own[single[own] & (obscured[own] < FREE)]
         if len(free) >= FEWEST:
             cells = unpacked_silhouettes(silhouettes[own])
-            known[own] *= _usual(cells, aspects[own], scenes[own], np.isin(own, free), beside)
+            usual, solid = _usual(cells, aspects[own], scenes[own], np.isin(own, free), beside)
+            known[own] *= np.where(single[own], usual * np.minimum(solid, 1) ** 2, solid >= 1)
         else:
             known[own] = np.maximum(1 - DOUBT * obscured[own], 0)
     return np.round(known, 4).astype(np.float32)
 
 
-def _usual(cells: Flags, aspects: Floats, scenes: Integers, free: Flags, beside: int) -> Floats:
+def _usual(
+    cells: Flags, aspects: Floats, scenes: Integers, free: Flags, beside: int
+) -> tuple[Floats, Floats]:
     """How usual the shapes of a class's donors are, 1 for all that are like others [n].
+
+    And how much of their convex hulls they fill, over the least that those of a compact class do;
+    1 for classes that are not [n].
 
     Args:
         cells: Their shapes, bool [n, *SILHOUETTE].
@@ -89,9 +97,7 @@ def _usual(cells: Flags, aspects: Floats, scenes: Integers, free: Flags, beside:
     found = np.minimum(1, usual / np.maximum(distances, 1e-9)) ** 2
     filled = np.array([_filled(shape) for shape in cells])
     compact = float(np.quantile(filled[free], 0.75))
-    if compact >= COMPACT:
-        found *= np.minimum(1, filled / (compact - HOLLOW)) ** 2
-    return found
+    return found, filled / (compact - HOLLOW) if compact >= COMPACT else np.ones(len(cells))
 
 
 def _distances(cells: Flags, aspects: Floats, scenes: Integers, free: Flags, beside: int) -> Floats:

@@ -181,8 +181,11 @@ class PlannedScene:
 
 def _positions(record: SceneRecord) -> Integers:
     """The object with which each one of a scene is one, by position; -1 if none is [n]."""
-    found = np.searchsorted(record.ids, record.partners)
-    positions: Integers = np.where(record.partners > 0, found, -1)
+    if not len(record.ids):
+        return np.zeros(0, np.int64)
+    found = np.searchsorted(record.ids, record.partners).clip(0, len(record.ids) - 1)
+    there = (record.partners > 0) & (record.ids[found] == record.partners)
+    positions: Integers = np.where(there, found, -1)
     return positions
 
 

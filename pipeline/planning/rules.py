@@ -12,6 +12,8 @@ from pipeline.placing.placement import Placer
 from pipeline.planning.policy import ObjectEdit, Policy
 from pipeline.taxonomy import Taxonomy
 
+LEAST_OF_CUT = 0.4
+"""Completeness that donors which the picture's border cuts must have."""
 MOSTLY_PAIRED = 0.5
 """Share of a class's donors that come with another object, above which none comes alone."""
 
@@ -127,7 +129,7 @@ def eligible_donors(policy: Policy, donors: DonorIndex, *, taxonomy: Taxonomy) -
     eligible: Flags = large & ~protected[donors.classes] & ~attached & (donors.pieces == 1)
     uncut = donors.cut_sides == 0
     complete = donors.completeness >= constraints.min_completeness
-    eligible &= complete | ~uncut
+    eligible &= np.where(uncut, complete, donors.completeness >= LEAST_OF_CUT)
     partners = donors.partner_rows
     leads = np.isin(taxonomy.class_names, list(taxonomy.together))[donors.classes]
     eligible &= leads | (donors.partners == 0)
