@@ -1,7 +1,7 @@
 """Placement: edits that put objects where they could stand, as tall as they would be there."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +34,21 @@ SMALLEST_RESCALE = 0.03
 MIDDLE = 0.1
 """Part of the picture's width on each side of its middle where both sides of vehicles are alike."""
 
+TWIN_ODDS = 4.0
+"""Ln odds that a place loses for a donor that looks like another in the scene."""
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.integer]
 Flags = npt.NDArray[np.bool_]
+
+
+class LogOdds(Protocol):
+    """Ln odds that boxes [m, 4] of a class in a scene are of real objects [m]."""
+
+    def __call__(
+        self, scene: PlannedScene, boxes: Integers, class_id: int, *, without: Sequence[int]
+    ) -> Floats:
+        """As in `Critic.log_odds`."""
 
 
 class Placer:
@@ -70,6 +82,8 @@ class Placer:
         sided = class_roles(taxonomy).sided
         self.pools = DonorPools(donors, eligible=eligible, sided=sided)
         self.spotter = Spotter(self.places, donors, self.pools)
+        self.critic: LogOdds | None = None
+        """Says of places whether they look real."""
 
     def release(self, donors: Iterable[int]) -> None:
         """Count donors, given by position, as used once less each."""
@@ -106,11 +120,11 @@ class Placer:
         """
         alone = rng.random() < self.priors.alone(class_id)
         spots = self.spotter.draw(scene, class_id, rng, count=CANDIDATES, occluded=occluded)
-        chosen = np.flatnonzero(spots.ok)
-        if not len(chosen):
+        # Rather one that stands alone as often as they do, where nobody knows better.
+        against = 0.0 if self.critic else 2.0 * (spots.alone != alone)
+        best = self._choose(scene, spots, class_id, rng, against=against)
+        if best is None:
             return None
-        # Of those that pass, rather one like no other there, that stands alone as often as they do.
-        best = int(chosen[np.argmin(2 * spots.twins[chosen] + (spots.alone[chosen] != alone))])
         return Paste(
             **self._enter(scene, spots, best),
             row=int(spots.boxes[best, 2]) - 1,
@@ -141,9 +155,9 @@ class Placer:
         then, _ = self.places.heights(scene, class_id, boxes[:, 2])
         ok = ((rows != 0) | (columns != 0)) & (np.abs(then - now) <= MAX_HEIGHT_CHANGE)
         ok &= self.places.believable(scene, boxes, class_id, without=scene.members(index))
-        if not ok.any():
+        best = self._choose_box(scene, boxes, ok, class_id, rng, without=scene.members(index))
+        if best is None:
             return None
-        best = int(ok.argmax())
         scene.move(index, boxes[best])
         return Move(
             instance=int(scene.ids[index]),
@@ -176,9 +190,11 @@ class Placer:
         spots.ok[:] &= self.places.believable(
             scene, spots.boxes, int(scene.class_ids[index]), without=scene.members(index)
         )
-        if not spots.ok.any():
+        best = self._choose(
+            scene, spots, int(scene.class_ids[index]), rng, without=scene.members(index)
+        )
+        if best is None:
             return None
-        best = int(spots.ok.argmax())
         scene.move(index, spots.boxes[best])
         return Rescale(
             instance=int(scene.ids[index]),
@@ -212,9 +228,9 @@ class Placer:
         then, _ = self.places.heights(scene, class_id, bottoms)
         spots = self._resized(scene, index, bottoms, centres, np.exp(then - now))
         spots.ok[:] &= self.places.believable(scene, spots.boxes, class_id)
-        if not spots.ok.any():
+        best = self._choose(scene, spots, class_id, rng)
+        if best is None:
             return None
-        best = int(spots.ok.argmax())
         flip, there = bool(flips[best]), spots.boxes[best]
         for member in scene.members(index):
             moved = moved_with(scene.boxes[member], box, there, flip=flip)
@@ -245,9 +261,9 @@ class Placer:
         if not scene.present[index]:
             return None
         spots = self.spotter.stand_ins(scene, index, class_id, rng, count=FEWER)
-        if not spots.ok.any():
+        best = self._choose(scene, spots, class_id, rng, without=scene.members(index))
+        if best is None:
             return None
-        best = int(np.argmax(spots.ok * (2 - spots.twins)))  # rather none like another there
         along = scene.along(index)
         scene.remove(index)
         return Replace(
@@ -257,6 +273,53 @@ class Placer:
             scale=float(spots.scales[best]),
             flip=bool(spots.flips[best]),
         )
+
+    def _choose(
+        self,
+        scene: PlannedScene,
+        spots: Spots,
+        class_id: int,
+        rng: np.random.Generator,
+        *,
+        without: Sequence[int] = (),
+        against: Floats | float = 0.0,
+    ) -> int | None:
+        """One of the spots that pass all checks, rather one without a twin; None if none does."""
+        minus = against + TWIN_ODDS * spots.twins
+        return self._choose_box(
+            scene, spots.boxes, spots.ok, class_id, rng, without=without, against=minus
+        )
+
+    def _choose_box(
+        self,
+        scene: PlannedScene,
+        boxes: Integers,
+        ok: Flags,
+        class_id: int,
+        rng: np.random.Generator,
+        *,
+        without: Sequence[int] = (),
+        against: Floats | float = 0.0,
+    ) -> int | None:
+        """One of the boxes that pass, by the odds that it is of a real object; None if none does.
+
+        Args:
+            scene: The scene.
+            boxes: Top, left, bottom, right in pixels [m, 4].
+            ok: Which of them pass all checks [m].
+            class_id: The class of the object.
+            rng: Decides, with as many draws whatever passes.
+            without: Objects of the scene, by position, that do not count.
+            against: What is taken from the ln odds of each [m].
+        """
+        draws = rng.gumbel(size=len(boxes))  # the largest sum is drawn as often as the odds say
+        chosen = np.flatnonzero(ok)
+        if not len(chosen):
+            return None
+        odds = draws - against
+        if self.critic is not None:
+            odds[chosen] += self.critic(scene, boxes[chosen], class_id, without=without)
+        return int(chosen[np.argmax(odds[chosen])])
 
     def may_flip(self, scene: PlannedScene, index: int) -> bool:
         """Whether an object may be mirrored where it stands.
