@@ -31,7 +31,7 @@ from pipeline.taxonomy import Taxonomy
 
 log = logging.getLogger("hdsynth.render")
 
-ALGORITHM = 2
+ALGORITHM = 3
 """Raised when the same job would give other samples than before."""
 ORDER_STREAM = 1
 

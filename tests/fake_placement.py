@@ -30,6 +30,9 @@ class RowPlacer:
     def release(self, donors: Iterable[int]) -> None:
         pass
 
+    def take_back(self, scene: PlannedScene, paste: Paste) -> None:
+        scene.remove(len(scene.ids) - 1)
+
     def may_flip(self, scene: PlannedScene, index: int) -> bool:
         return True
 

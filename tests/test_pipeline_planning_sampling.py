@@ -26,7 +26,7 @@ from pipeline.editing.program import (
 from pipeline.editing.recompose import donors_from, edit, recompose
 from pipeline.indexing.record import index_scene
 from pipeline.placing.priors import Priors
-from pipeline.planning.objects import Demands, Hidden
+from pipeline.planning.demands import Demands, Hidden
 from pipeline.planning.policy import Policy
 from pipeline.planning.sampling import Draft, Sampler, make_sampler
 from pipeline.rng import sample_generator

@@ -152,6 +152,12 @@ class DonorIndex:
         return single & (self.completeness >= WHOLE)
 
     @property
+    def keys(self) -> list[tuple[str, int]]:
+        """The scene and the instance id of each donor [n]."""
+        names = (self.names[scene] for scene in self.scenes.tolist())
+        return list(zip(names, self.ids.tolist(), strict=True))
+
+    @property
     def partner_rows(self) -> npt.NDArray[np.intp]:
         """The donor that is one with each, by position; -1 where the index has none [n]."""
         keys = self.scenes.astype(np.int64) << 32

@@ -82,6 +82,7 @@ class Placer:
         sided = class_roles(taxonomy).sided
         self.pools = DonorPools(donors, eligible=eligible, sided=sided)
         self.spotter = Spotter(self.places, donors, self.pools)
+        self._rows = {key: row for row, key in enumerate(donors.keys)}
         self.critic: LogOdds | None = None
         """Says of places whether they look real."""
 
@@ -89,6 +90,14 @@ class Placer:
         """Count donors, given by position, as used once less each."""
         for donor in donors:
             self.spotter.uses[donor] -= 1
+
+    def take_back(self, scene: PlannedScene, paste: Paste) -> None:
+        """Take back the paste that was entered into a scene last."""
+        members = (paste.donor_instance, *paste.donor_along)
+        rows = [self._rows[paste.donor, instance] for instance in members]
+        scene.present[len(scene.present) - len(rows) :] = False
+        scene.used.difference_update(rows)
+        self.release(rows)
 
     def planned(self, record: SceneRecord, *, mirrored: bool = False) -> PlannedScene:
         """The planned scene that a record says, before any edit but mirroring.

@@ -1,7 +1,6 @@
-"""Edits of the objects of one sample: demands first, then free ones, judged from its record."""
+"""Edits of the objects of one sample, judged from its record, and what they come to."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,55 +16,16 @@ from pipeline.editing.program import (
     Replace,
 )
 from pipeline.indexing.record import BOTTOM, GRID, SceneRecord
-from pipeline.placing.spacing import overlaps
-from pipeline.planning.quotas import MANY, Tally
+from pipeline.planning.demands import Demands
+from pipeline.planning.quotas import Tally
 from pipeline.planning.rules import Rules
+from pipeline.planning.shapes import Shapes
 
-TRIES = 2
-"""How often a demand is tried again in the same sample."""
-TOO_MANY = "the rest are too large to take out, or protected"
-"""Why a sample keeps more objects than asked."""
 OBJECTS_TRIED = 4
 """How many objects a free edit is tried on before it is left out."""
-MARGIN = 0.2
-"""Part of a range of hidden parts that is kept from its ends."""
 
 Flags = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Hidden:
-    """A demand for objects that nearer ones hide in part."""
-
-    class_id: int
-    count: int
-    part: tuple[float, float]
-    """Least and greatest hidden part, 0..1."""
-
-
-@dataclass(frozen=True, slots=True)
-class Demands:
-    """What one sample must hold, by class id."""
-
-    bounds: Mapping[int, tuple[int, int]] = field(default_factory=dict)
-    """Fewest and most objects."""
-    extra: Mapping[int, int] = field(default_factory=dict)
-    """Objects beside those of the source; below 0, so many are taken out."""
-    hidden: tuple[Hidden, ...] = ()
-
-    @property
-    def any(self) -> bool:
-        """Whether anything is asked."""
-        return bool(self.bounds or self.extra or self.hidden)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A demand that a sample could not meet."""
-
-    class_id: int
-    reason: str
 
 
 class ObjectEdits:
@@ -96,11 +56,10 @@ class ObjectEdits:
         self.window, self.budget = window, budget
         self.scene = rules.placer.planned(record, mirrored=mirrored)
         self.operations: list[Operation] = []
-        self.failures: list[Failure] = []
         constraints = rules.policy.constraints
         share = record.areas / (record.size[0] * record.size[1])
         free = ~record.attached_to(rules.protected)
-        self.removable = free & (share <= constraints.max_drop_area)
+        self.removable = rules.removable(record)
         # Without the object before them, those behind would show the shape it cut out of them.
         self.editable = (
             free
@@ -120,6 +79,7 @@ class ObjectEdits:
         self._stuff = cells / (GRID[0] * GRID[1])
         self._tally: Tally | None = None
         """What the edits so far come to; None after each."""
+        self._shapes = Shapes(record, rules.donor_shapes, rules.roles)
 
     @property
     def edits(self) -> int:
@@ -127,7 +87,7 @@ class ObjectEdits:
         return len(self.operations)
 
     def tally(self) -> Tally:
-        """What the sample would hold, judged by boxes."""
+        """What the sample would hold, judged by coarse shapes."""
         if self._tally is None:
             self._tally = self._add_up()
         return self._tally
@@ -139,7 +99,7 @@ class ObjectEdits:
         present = scene.present.copy()
         areas, visible = self.areas.copy(), np.ones(len(boxes))
         if self.fresh.any():
-            visible = 1 - _hidden(boxes, areas, present, self.fresh)
+            visible = 1 - self._shapes.hidden(scene.boxes, present, self.fresh)
             areas *= visible
             present &= visible >= constraints.min_visible_fraction
             present &= (visible == 1) | (areas >= constraints.min_visible_area * height * width)
@@ -155,70 +115,8 @@ class ObjectEdits:
             stuff=self._stuff,
         )
 
-    def meet(self) -> None:
-        """Meet the demands, as far as can be."""
-        demands = self.demands
-        wanted = {class_id: (low, high) for class_id, (low, high) in demands.bounds.items()}
-        for class_id, extra in demands.extra.items():
-            low, high = wanted.get(class_id, (0, MANY))
-            count = min(max(self._count(class_id) + extra, low), high)
-            wanted[class_id] = (count, count)
-        for class_id, (_, high) in wanted.items():
-            self._reduce(class_id, high)
-        for hidden in demands.hidden:
-            self._hide(hidden, wanted.get(hidden.class_id, (0, MANY))[1])
-        for class_id, (low, _) in wanted.items():
-            self._raise(class_id, low)
-
     def _count(self, class_id: int) -> int:
         return self.tally().count(class_id)
-
-    def _reduce(self, class_id: int, most: int) -> None:
-        while self._count(class_id) > most:
-            own = self.scene.present[: len(self.record.ids)] & (self.record.classes == class_id)
-            able = np.flatnonzero(own & self.removable)
-            if not len(able):
-                return self._fail(class_id, TOO_MANY)
-            if self.edits >= self.budget:
-                return self._fail(class_id, "max_edits reached")
-            plain = able[self.editable[able]]
-            self._drop(int(self.rng.choice(plain if len(plain) else able)))
-        return None
-
-    def _raise(self, class_id: int, fewest: int) -> None:
-        failed = 0
-        while failed < TRIES and (count := self._count(class_id)) < fewest:
-            if self.edits >= self.budget:
-                return self._fail(class_id, "max_edits reached")
-            if not self.rules.donor_odds[class_id]:
-                return self._fail(class_id, "no donors")
-            self._paste(class_id)
-            failed += self._count(class_id) <= count
-        if failed == TRIES:
-            self._fail(class_id, "no place found")
-        return None
-
-    def _hide(self, hidden: Hidden, most: int) -> None:
-        low, high = hidden.part
-        for _ in range(TRIES * hidden.count):
-            tally = self.tally()
-            part = 1 - tally.visible[tally.classes == hidden.class_id]
-            if np.count_nonzero((part >= low) & (part <= high)) >= hidden.count:
-                return None
-            if self.edits >= self.budget:
-                return self._fail(hidden.class_id, "max_edits reached")
-            if tally.count(hidden.class_id) >= most:
-                return self._fail(hidden.class_id, "another quota allows no more of them")
-            if not self.rules.donor_odds[hidden.class_id]:
-                return self._fail(hidden.class_id, "no donors")
-            # Places are judged by boxes, so the middle of the range is asked for.
-            margin = MARGIN * (high - low)
-            if not self._paste(hidden.class_id, occluded=(low + margin, high - margin)):
-                break
-        return self._fail(hidden.class_id, "no place found behind others")
-
-    def _fail(self, class_id: int, reason: str) -> None:
-        self.failures.append(Failure(class_id, reason))
 
     def edit_freely(self, kind: str) -> None:
         """Make one edit of a kind, if there is a believable one."""
@@ -288,6 +186,7 @@ class ObjectEdits:
 
     def _made(self, operation: Operation) -> None:
         self.operations.append(operation)
+        self._shapes.follow(operation)
         self._tally = None
 
     def _guard(self, index: int) -> None:
@@ -421,27 +320,6 @@ EDITS: dict[str, Callable[[ObjectEdits, int], bool]] = {
     "change_class": ObjectEdits._change_class,
     "jitter": ObjectEdits._jitter,
 }
-
-
-def _hidden(boxes: Values, areas: Values, present: Flags, fresh: Flags) -> Values:
-    """The part of each object that nearer ones hide, where an edit placed one of the two [n].
-
-    What an object covers of its box lies evenly in it, for lack of masks.
-    """
-    box_areas = np.maximum((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 1)
-    fill = np.minimum(areas / box_areas, 1) * present
-    part = np.zeros(len(boxes))
-    placed, stayed, everything = (
-        np.flatnonzero(fresh),
-        np.flatnonzero(~fresh),
-        np.arange(len(fresh)),
-    )
-    for hidden, nearer in ((placed, everything), (stayed, placed)):
-        bottom, other = boxes[hidden, None, 2], boxes[nearer, 2]
-        before = (other > bottom) | ((other == bottom) & (nearer > hidden[:, None]))
-        shared = overlaps(boxes[hidden], boxes[nearer]) * fill[nearer]
-        part[hidden] = np.where(before, shared, 0.0).sum(axis=1) / box_areas[hidden]
-    return np.minimum(part, 1)
 
 
 def _inside(boxes: Values, window: CropZoom) -> Values:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.editing.program import Program
 from pipeline.indexing.record import SceneRecord
-from pipeline.planning.objects import TOO_MANY
+from pipeline.planning.demand_edits import MAX_EDITS, TOO_MANY
 from pipeline.planning.plan import assign_scene
 from pipeline.planning.quota_samples import QuotaSamples
 from pipeline.planning.quotas import QuotaReport, Target
@@ -110,10 +110,10 @@ def _reasons(
         return (f"the source has no {target.class_name} to multiply",)
     if chosen.unobtainable(target) and forecast < target.goal:
         return (f"no donors of class {target.class_name}",)
-    asked = len(chosen.asked[number])
-    why = Counter(chosen.unmet[number].values())
+    why = Counter(chosen.failures(number).values())
+    asked = len(chosen.asked[number] | chosen.unable[number].keys())
     if forecast > target.goal:
-        why = Counter({reason: count for reason, count in why.items() if reason == TOO_MANY})
+        why = Counter({reason: why[reason] for reason in (TOO_MANY, MAX_EDITS) if reason in why})
     reasons = [f"{reason} in {count} of {asked} samples" for reason, count in why.most_common()]
     whole = int(rules.whole_counts[target.class_id])
     if whole < FEW and any("no place" in reason for reason in why):

@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.indexing.record import SceneRecord
-from pipeline.planning.objects import Demands, Hidden
+from pipeline.planning.assigned_targets import AssignedTargets
+from pipeline.planning.demand_edits import LOST, TOO_MANY
+from pipeline.planning.demands import Demands, Step
 from pipeline.planning.quotas import MANY, Tally, Target
 from pipeline.planning.rules import Rules
 from pipeline.planning.sampling import Draft
@@ -17,8 +19,8 @@ from pipeline.taxonomy import Taxonomy
 
 QUOTA_STREAM = 2
 """Stream of the generators that decide which samples meet a quota."""
-LOST = "other edits hide or cut off too much"
-"""Why a sample whose demands are met falls short all the same."""
+BEYOND = "more than max_edits needed"
+"""Why a sample is not asked that would need too many edits."""
 HOPELESS = 200
 """Samples that may fail to meet a target, when none succeeds, before it is given up."""
 LEAST_RATE = 0.1
@@ -26,46 +28,6 @@ LEAST_RATE = 0.1
 
 Indices = npt.NDArray[np.integer]
 Values = npt.NDArray[np.float64]
-
-
-@dataclass(slots=True)
-class AssignedTargets:
-    """What is asked of one sample so far."""
-
-    targets: dict[int, Target] = field(default_factory=dict)
-    """By number: the shares of samples to which it is to belong."""
-    extra: Counter[int] = field(default_factory=Counter)
-    """By class id: objects beside those of the source."""
-
-    def demands(self) -> Demands:
-        """What the sample must hold."""
-        bounds = {target.class_id: self.bounds(target.class_id) for target in self.targets.values()}
-        return Demands(
-            bounds={class_id: both for class_id, both in bounds.items() if both != (0, MANY)},
-            extra={class_id: count for class_id, count in self.extra.items() if count},
-            hidden=tuple(
-                Hidden(target.class_id, target.low, target.occluded)
-                for target in self.targets.values()
-                if target.occluded is not None
-            ),
-        )
-
-    def bounds(self, class_id: int) -> tuple[int, int]:
-        """Fewest and most objects of a class."""
-        own = [
-            target
-            for target in self.targets.values()
-            if target.class_id == class_id and target.occluded is None
-        ]
-        fewest = max((target.low for target in own), default=0)
-        return fewest, min((target.high for target in own), default=MANY)
-
-    def allows(self, target: Target) -> bool:
-        """Whether a target goes with what is asked already."""
-        low, high = self.bounds(target.class_id)
-        if target.occluded is not None:
-            return high >= target.low
-        return target.low <= high and low <= target.high
 
 
 class QuotaSamples:
@@ -97,6 +59,8 @@ class QuotaSamples:
         """By target: the samples it was asked of."""
         self.unmet: list[dict[int, str]] = [{} for _ in targets]
         """By target: the samples that could not do it, and why; they are not asked again."""
+        self.unable: list[dict[int, str]] = [{} for _ in targets]
+        """By target: the samples that are not asked as they surely could not do it, and why."""
         self._records = records
         self._rules = rules
         self._samples = samples
@@ -110,11 +74,21 @@ class QuotaSamples:
             for number in range(len(targets))
         ]
         self._gain: dict[int, float] = {}
+        classes = rules.taxonomy.num_classes
+        self._per_scene = np.stack([np.bincount(r.classes, minlength=classes) for r in records])
+        """Objects of each class in each scene [scenes, num_classes]."""
+        self._removable = np.stack(
+            [np.bincount(r.classes[rules.removable(r)], minlength=classes) for r in records]
+        )
+        """Those of them that may be taken out [scenes, num_classes]."""
 
     def choose(self) -> None:
-        """Choose samples for all targets, judged by the source alone."""
+        """Choose samples for all targets, judged by the source alone.
+
+        What is hidden in part comes later: other edits hide some objects as it is.
+        """
         for number, target in enumerate(self.targets):
-            if target.kind == "share":
+            if target.kind == "share" and target.occluded is None:
                 self._keep_met(number)
                 self._ask(number, self.source[number])
         for number, target in enumerate(self.targets):
@@ -152,27 +126,47 @@ class QuotaSamples:
         assigned = self._assigned.get(index)
         if assigned is None:
             return
-        failures = {failure.class_id: failure.reason for failure in draft.failures}
         for number, target in enumerate(self.targets):
-            reason = failures.get(target.class_id)
             if target.kind != "share":
-                if reason is not None and assigned.extra[target.class_id]:
-                    self.unmet[number][index] = reason
-                    record = self._records[index % len(self._records)]
-                    there = int(np.count_nonzero(record.classes == target.class_id))
-                    assigned.extra[target.class_id] = draft.tally.count(target.class_id) - there
-            elif number not in assigned.targets:
-                continue
-            elif self.planned[number, index]:
-                self._won[number] += not self.source[number, index]
-            else:
-                self.unmet[number][index] = reason or LOST
-                del assigned.targets[number]
+                self._note_extra(number, index, draft)
+            elif number in assigned.targets:
+                self._note_share(number, index, draft)
+
+    def _note_extra(self, number: int, index: int, draft: Draft) -> None:
+        """Note whether a sample has the objects beside those of the source; ask only for those."""
+        class_id, assigned = self.targets[number].class_id, self._assigned[index]
+        for failure in draft.failures:
+            if failure.class_id == class_id and failure.step != "hide" and assigned.extra[class_id]:
+                self.unmet[number][index] = failure.reason
+                there = self._count(index, class_id)
+                assigned.extra[class_id] = draft.tally.count(class_id) - there
+
+    def _note_share(self, number: int, index: int, draft: Draft) -> None:
+        """Note whether a sample does what it was asked for; withdraw it if not."""
+        target, assigned = self.targets[number], self._assigned[index]
+        if self.planned[number, index]:
+            self._won[number] += not self.source[number, index]
+            self.unmet[number].pop(index, None)
+            return
+        self.unmet[number][index] = _reason(target, draft)
+        del assigned.targets[number]
+        if target.occluded is None and target.low:
+            reached = min(target.count(draft.tally), target.low)
+            if reached > self._count(index, target.class_id):
+                assigned.reached[target.class_id] = reached
 
     def unobtainable(self, target: Target) -> bool:
         """Whether a target needs objects that no donor is of."""
         wanted = target.low > 0 or target.kind != "share"
         return wanted and not self._rules.donor_odds[target.class_id]
+
+    def failures(self, number: int) -> dict[int, str]:
+        """By sample that misses a target though it was asked, or cannot be asked: why."""
+        failures = self.unable[number] | self.unmet[number]
+        if self.targets[number].kind != "share":
+            return failures
+        met = self.planned[number] > 0
+        return {index: reason for index, reason in failures.items() if not met[index]}
 
     def forbidding(self, number: int) -> int:
         """How many samples miss a target because another quota of the class forbids it."""
@@ -203,7 +197,7 @@ class QuotaSamples:
         Returns:
             The samples asked that do not meet it.
         """
-        target, order = self.targets[number], self._orders[number]
+        target = self.targets[number]
         if self.unobtainable(target) or self._hopeless(number):
             return set()
         missing = int(self._goal(number) - values.sum())
@@ -212,26 +206,62 @@ class QuotaSamples:
             rate = np.count_nonzero(values[sorted(asked)]) / len(asked)
             missing = -int(-missing // max(rate, LEAST_RATE))
         new: set[int] = set()
-        for index in order[values[order] == 0].tolist() if missing > 0 else ():
-            if index not in self.asked[number] and self._assign(index, number):
+        for index in self._candidates(number, values) if missing > 0 else ():
+            if self._assign(index, number):
                 new.add(index)
                 if len(new) >= missing:
                     break
         return new
+
+    def _candidates(self, number: int, values: Values) -> list[int]:
+        """The samples that may be asked for a target, in this order.
+
+        Where objects are taken out, those come first that lose fewest. Each further sample of the
+        same scene counts as if it lost that many times more, so that it is not always that scene.
+        """
+        target, order = self.targets[number], self._orders[number]
+        asked = self.asked[number]
+        found = [i for i in order[values[order] == 0].tolist() if i not in asked]
+        if target.high >= MANY:
+            return found
+        turns = Counter(index % len(self._records) for index in asked)
+        losses = []
+        for index in found:
+            turns[index % len(self._records)] += 1
+            excess = max(self._count(index, target.class_id) - target.high, 0)
+            losses.append(excess * turns[index % len(self._records)])
+        return [found[place] for place in np.argsort(losses, kind="stable")]
 
     def _hopeless(self, number: int) -> bool:
         """Whether so many samples could not do it, and none could, that no more are asked."""
         return not self._won[number] and len(self.unmet[number]) >= HOPELESS
 
     def _assign(self, index: int, number: int) -> bool:
-        """Ask a sample for a target, unless that contradicts what is asked of it already."""
+        """Ask a sample for a target, unless it could not do it with what is asked of it already."""
         target = self.targets[number]
         assigned = self._assigned.setdefault(index, AssignedTargets())
+        self.unable[number].pop(index, None)
         if not assigned.allows(target):
+            return False
+        if reason := self._inability(
+            index, replace(assigned, targets={number: target} | assigned.targets)
+        ):
+            self.unable[number][index] = reason
             return False
         assigned.targets[number] = target
         self.asked[number].add(index)
         return True
+
+    def _inability(self, index: int, assigned: AssignedTargets) -> str | None:
+        """Why a sample surely could not do what would be asked of it; None if it may be able to."""
+        record, demands = self._records[index % len(self._records)], assigned.demands()
+        removable = self._removable[index % len(self._records)]
+        for class_id, (_, most) in demands.bounds.items():
+            if self._count(index, class_id) - most > removable[class_id]:
+                return TOO_MANY
+        if demands.edits(record) > self._rules.policy.constraints.max_edits:
+            return BEYOND
+        return None
 
     def _spread(self, number: int, values: Values) -> set[int]:
         """Spread the objects that a target lacks, or has too many, over samples without failures.
@@ -261,11 +291,15 @@ class QuotaSamples:
 
     def _counts(self, class_id: int) -> Indices:
         """Objects of a class in each sample, as asked of it so far."""
-        per_scene = [int(np.count_nonzero(record.classes == class_id)) for record in self._records]
-        counts = np.array(per_scene)[np.arange(self._samples) % len(per_scene)]
+        scenes = np.arange(self._samples) % len(self._records)
+        counts: Indices = self._per_scene[scenes, class_id]
         for index, assigned in self._assigned.items():
             counts[index] += assigned.extra[class_id]
         return counts
+
+    def _count(self, index: int, class_id: int) -> int:
+        """Objects of a class in the scene of a sample."""
+        return int(self._per_scene[index % len(self._records), class_id])
 
     def _objects_lacking(self, number: int, values: Values) -> int:
         """How many objects are to be added over all samples; below 0, to be taken out."""
@@ -288,6 +322,21 @@ class QuotaSamples:
         ]
         together = np.concatenate(shares)
         return float(together.mean()) if len(together) else 0.0
+
+
+def _reason(target: Target, draft: Draft) -> str:
+    """What was in the way of a target that a draft does not meet."""
+    step: Step = "add" if target.count(draft.tally) < target.low else "take out"
+    if target.occluded is not None:
+        step = "hide"
+    reasons = [
+        failure.reason
+        for failure in draft.failures
+        if failure.class_id == target.class_id
+        and failure.step == step
+        and failure.part == target.occluded
+    ]
+    return reasons[-1] if reasons else LOST
 
 
 def _source_values(

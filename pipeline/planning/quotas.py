@@ -190,12 +190,14 @@ class Target:
             if not self.of_stuff:
                 return float(tally.areas[own].sum()) / tally.pixels
             return float("nan") if tally.stuff is None else float(tally.stuff[self.class_id])
-        if self.occluded is not None:
-            hidden = 1 - tally.visible[own]
-            count = np.count_nonzero((hidden >= self.occluded[0]) & (hidden <= self.occluded[1]))
-        else:
-            count = np.count_nonzero(own)
-        return float(self.low <= count <= self.high)
+        return float(self.low <= self.count(tally) <= self.high)
+
+    def count(self, tally: Tally) -> int:
+        """The objects of a sample that count for a share of the samples."""
+        if self.occluded is None:
+            return tally.count(self.class_id)
+        hidden = 1 - tally.visible[tally.classes == self.class_id]
+        return int(np.count_nonzero((hidden >= self.occluded[0]) & (hidden <= self.occluded[1])))
 
     def text(self) -> str:
         """The target in words."""
@@ -237,7 +239,7 @@ class QuotaReport:
     source_mean: float | None = None
     """Mean number of objects in a source scene, of `times`."""
     forecast: float | None = None
-    """What the planned programs would reach, judged by boxes."""
+    """What the planned programs would reach, judged by coarse shapes."""
     achieved: float | None = None
     """What the samples hold that are rendered so far."""
     reasons: tuple[str, ...] = ()

@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.donors.bank import DonorIndex
+from pipeline.indexing.record import SceneRecord
 from pipeline.placing.placement import Placer
 from pipeline.planning.policy import ObjectEdit, Policy
+from pipeline.roles import ClassRoles, class_roles
 from pipeline.taxonomy import Taxonomy
 
 LEAST_OF_CUT = 0.4
@@ -26,6 +28,8 @@ class Rules:
 
     policy: Policy
     taxonomy: Taxonomy
+    roles: ClassRoles
+    """Of its classes."""
     placer: Placer
     """Finds believable places and donors."""
     protected: Flags
@@ -40,6 +44,8 @@ class Rules:
     """Those of them that are neither cut nor hidden [num_classes]."""
     donor_areas: Mapping[tuple[str, int], int]
     """Pixels of each donor, by scene and instance id."""
+    donor_shapes: Mapping[tuple[str, int], npt.NDArray[np.uint8]]
+    """Packed silhouettes of the donors, likewise, as in `SceneRecord`."""
     allowed: Mapping[str, Flags]
     """By kind of edit, the classes it is made on [num_classes]."""
     together: Mapping[int, tuple[int, ...]]
@@ -82,10 +88,11 @@ class Rules:
             np.bincount(donors.classes[chosen], minlength=taxonomy.num_classes)
             for chosen in (eligible, eligible & donors.whole)
         )
-        columns = donors.scenes.tolist(), donors.ids.tolist(), donors.areas.tolist()
+        keys = donors.keys
         return cls(
             policy=policy,
             taxonomy=taxonomy,
+            roles=class_roles(taxonomy),
             placer=placer,
             protected=protected,
             counted=frozenset(
@@ -97,16 +104,21 @@ class Rules:
             donor_odds=np.sqrt(per_class),
             donor_counts=per_class,
             whole_counts=whole,
-            donor_areas={
-                (donors.names[scene], instance): area
-                for scene, instance, area in zip(*columns, strict=True)
-            },
+            donor_areas=dict(zip(keys, donors.areas.tolist(), strict=True)),
+            donor_shapes=dict(zip(keys, donors.silhouettes, strict=True)),
             allowed={
                 kind: named(edit) for kind, edit in kinds.items() if isinstance(edit, ObjectEdit)
             },
             together=_together(taxonomy),
             class_changes=_class_changes(policy, taxonomy),
         )
+
+    def removable(self, record: SceneRecord) -> Flags:
+        """Which objects of a scene may be taken out: not too large, and not protected [n]."""
+        share = record.areas / (record.size[0] * record.size[1])
+        free = ~record.attached_to(self.protected)
+        removable: Flags = free & (share <= self.policy.constraints.max_drop_area)
+        return removable
 
 
 def eligible_donors(policy: Policy, donors: DonorIndex, *, taxonomy: Taxonomy) -> Flags:

@@ -11,7 +11,8 @@ from pipeline.editing.program import CropZoom, MirrorScene, Operation, Program, 
 from pipeline.indexing.record import SceneRecord
 from pipeline.placing.placement import Limits, Placer
 from pipeline.placing.priors import Priors
-from pipeline.planning.objects import Demands, Failure, ObjectEdits
+from pipeline.planning.demand_edits import DemandEdits
+from pipeline.planning.demands import Demands, Failure
 from pipeline.planning.policy import MoveEdit, Policy
 from pipeline.planning.quotas import Tally
 from pipeline.planning.regions import KINDS as REGION_KINDS
@@ -114,7 +115,7 @@ class Sampler:
         if demands.any:
             window = None  # it could cut off what is asked for
         budget = constraints.max_edits
-        kinds = self._draw_kinds(rng, most=budget - _asked(record, demands))
+        kinds = self._draw_kinds(rng, most=budget - demands.edits(record))
         # Regions are named by a pixel, so those that change class come before those that grow.
         for kind in sorted(kinds, key=_rank):
             if kind in REGION_KINDS:
@@ -129,10 +130,10 @@ class Sampler:
                     start.append(edited[0])
                     record = edited[1]
                     budget -= 1
-        edits = ObjectEdits(
+        edits = DemandEdits(
             self.rules, record, rng, demands, window, mirrored=mirrored, budget=budget
         )
-        edits.meet()
+        failures = edits.meet()
         for kind in kinds:
             if kind not in REGION_KINDS and len(edits.operations) < budget:
                 edits.edit_freely(kind)
@@ -145,7 +146,7 @@ class Sampler:
             protected=constraints.protected,
             operations=(*start, *edits.operations, *((window,) if window else ())),
         )
-        return Draft(program, edits.tally(), tuple(edits.failures))
+        return Draft(program, edits.tally(), failures)
 
     def _draw_kinds(self, rng: np.random.Generator, *, most: int) -> list[str]:
         """The kinds of the free edits, fewer if demands take up what a sample may have."""
@@ -174,13 +175,3 @@ class Sampler:
 
 def _rank(kind: str) -> int:
     return REGION_KINDS.index(kind) if kind in REGION_KINDS else len(REGION_KINDS)
-
-
-def _asked(record: SceneRecord, demands: Demands) -> int:
-    """How many edits the demands will take, at least."""
-    total = sum(abs(extra) for extra in demands.extra.values())
-    total += sum(hidden.count for hidden in demands.hidden)
-    for class_id, (low, high) in demands.bounds.items():
-        count = int(np.count_nonzero(record.classes == class_id))
-        total += max(low - count, count - high, 0)
-    return total
