@@ -390,13 +390,17 @@ def _from_table(table: pa.Table, size: tuple[int, int]) -> tuple[DonorIndex, npt
         pieces=column("pieces"),
         companions=column("companion"),
         partners=column("partner"),
-        silhouettes=np.frombuffer(b"".join(table["silhouette"].to_pylist()), np.uint8).reshape(
-            len(table), -1
-        ),
+        silhouettes=_silhouettes(table["silhouette"]),
         obscured=column("obscured"),
         completeness=column("completeness"),
     )
     return index, column("offset")
+
+
+def _silhouettes(column: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
+    """Packed silhouettes [n, b] of a column of bytes."""
+    packed = np.frombuffer(b"".join(column.to_pylist()), np.uint8)
+    return packed.reshape(len(column), SILHOUETTE[0] * SILHOUETTE[1] // 8)
 
 
 def _packed_lengths(index: DonorIndex) -> npt.NDArray[np.int64]:

@@ -29,7 +29,7 @@ def place_features(
 ) -> Floats:
     """What places look like, as numbers [m, features].
 
-    Height against what perspective says and shape; where in the picture; how much nearer ones hide
+    Height against what perspective says; where in the picture; how much nearer ones hide
     and how much is hidden of others; how far the next ones are, of the class and of all, beside and
     behind; how many of the class there are; what is below the feet.
 
@@ -41,10 +41,7 @@ def place_features(
         without: Objects of the scene, by position, that do not count.
     """
     height, width = scene.size
-    tall, wide = (
-        (boxes[:, 2] - boxes[:, 0]).astype(float),
-        (boxes[:, 3] - boxes[:, 1]).astype(float),
-    )
+    tall = (boxes[:, 2] - boxes[:, 0]).astype(np.float64)
     bottoms, centres = boxes[:, 2].astype(float), (boxes[:, 1] + boxes[:, 3]) / 2
     mean, sigma = priors.log_height(class_id, bottoms, scene.view, height=height)
     above = np.maximum(bottoms - scene.view.horizon, height / 256)
@@ -60,7 +57,6 @@ def place_features(
     return np.stack(
         [
             (np.log(tall) - mean) / sigma,
-            np.log(wide / tall),
             above / height,
             centres / width,
             np.abs(centres / width - 0.5),

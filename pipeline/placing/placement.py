@@ -291,7 +291,7 @@ class Placer:
         rng: np.random.Generator,
         *,
         without: Sequence[int] = (),
-        against: Floats | float = 0.0,
+        against: npt.NDArray[np.floating] | float = 0.0,
     ) -> int | None:
         """One of the spots that pass all checks, rather one without a twin; None if none does."""
         minus = against + TWIN_ODDS * spots.twins
@@ -308,7 +308,7 @@ class Placer:
         rng: np.random.Generator,
         *,
         without: Sequence[int] = (),
-        against: Floats | float = 0.0,
+        against: npt.NDArray[np.floating] | float = 0.0,
     ) -> int | None:
         """One of the boxes that pass, by the odds that it is of a real object; None if none does.
 
