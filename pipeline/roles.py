@@ -7,6 +7,10 @@ import numpy.typing as npt
 
 from pipeline.taxonomy import Taxonomy
 
+BUILT = ("building", "house", "skyscraper", "tower", "hovel", "wall", "fence", "bridge")
+GROWN = ("vegetation", "tree", "bush", "plant", "palm", "hedge")
+"""First words of the names of classes, for taxonomies without categories."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassRoles:
@@ -29,6 +33,12 @@ class ClassRoles:
     sided: npt.NDArray[np.bool_]
     """Things that look another way from each side of the road, of category `vehicle`: seen from the
     left they do not serve on the left, nor does their mirror image [num_classes]."""
+    ground: npt.NDArray[np.bool_]
+    """Surfaces that lie flat and carry things: roads, pavements, grass [num_classes]."""
+    built: npt.NDArray[np.bool_]
+    """Surfaces with straight edges: buildings, walls, fences [num_classes]."""
+    grown: npt.NDArray[np.bool_]
+    """Surfaces that grew: trees, bushes, hedges [num_classes]."""
     support: npt.NDArray[np.bool_]
     """Row: thing class; column: stuff classes it may stand on, bool [num_classes, num_classes].
 
@@ -57,6 +67,11 @@ def class_roles(taxonomy: Taxonomy) -> ClassRoles:
         support[ids[thing], [ids[ground] for ground in grounds]] = True
     categories = np.array([c.category for c in taxonomy.classes])
     frozen = ~surface & ~taxonomy.is_thing
+    kinds = np.array([c.name.replace("-", " ").split()[0] for c in taxonomy.classes])
+    sky = (categories == "sky") | (kinds == "sky")
+    ground = surface & ~sky & (support.any(axis=0) | (categories == "flat"))
+    built = (categories == "construction") | np.isin(kinds, BUILT)
+    grown = (categories == "nature") | np.isin(kinds, GROWN)
     return ClassRoles(
         thing=taxonomy.is_thing,
         surface=surface,
@@ -64,5 +79,8 @@ def class_roles(taxonomy: Taxonomy) -> ClassRoles:
         clutter=frozen & np.array([c.void == "clutter" for c in taxonomy.classes]),
         upright=surface & (categories == "object"),
         sided=taxonomy.is_thing & (categories == "vehicle"),
+        ground=ground,
+        built=surface & built & ~ground,
+        grown=surface & grown & ~ground,
         support=support,
     )

@@ -32,3 +32,27 @@ def test_every_class_of_every_taxonomy_has_one_role(name: str) -> None:
     parts = roles.surface.astype(int) + roles.frozen + taxonomy.is_thing
     assert (parts == 1).all()
     assert not (roles.frozen & ~taxonomy.is_void).any()
+
+
+def test_what_lies_flat_was_built_or_grew() -> None:
+    city = Taxonomy.load("cityscapes")
+    roles = class_roles(city)
+    assert named(city, roles.ground) == {
+        "ground", "road", "sidewalk", "parking", "rail track", "terrain",
+    }  # fmt: skip
+    assert {"building", "wall", "fence"} <= named(city, roles.built)
+    assert named(city, roles.grown) == {"vegetation"}
+    ade = Taxonomy.load("ade20k")  # has no categories
+    roles = class_roles(ade)
+    assert {"building", "house", "wall"} <= named(ade, roles.built)
+    assert {"tree", "plant"} <= named(ade, roles.grown)
+    assert {"road", "grass", "floor"} <= named(ade, roles.ground)
+    assert "sky" not in named(ade, roles.ground)
+
+
+@pytest.mark.parametrize("name", configs.names("taxonomies"))
+def test_no_class_has_two_kinds_of_shape(name: str) -> None:
+    roles = class_roles(Taxonomy.load(name))
+    kinds = roles.ground.astype(int) + roles.built + roles.grown
+    assert kinds.max() <= 1
+    assert not (kinds.astype(bool) & ~roles.surface).any()

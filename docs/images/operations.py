@@ -51,7 +51,7 @@ OPERATIONS: tuple[tuple[int, Operation], ...] = (
     (3, Jitter(instance=26006, amplitude=7, seed=1)),
     (3, RelabelRegion(of="vegetation", to="building")),
     (3, GrowRegion(of="vegetation", into="building", pixels=12)),
-    (3, Skyline(lower="building", rows=(30, 60, 60, 95, 20, 45))),
+    (8, Skyline(lower="building", rows=(30, 60, 60, 95, 20, 45))),
 )
 
 

@@ -344,7 +344,9 @@ class Canvas:
         """
         layers = self.roles.surface & ~self.protected
         for surface in (layers & ~self.roles.upright, layers):
-            filled = fill_hole(self.maps.label, box, hole, surface=surface)
+            filled = fill_hole(
+                self.maps.label, box, hole, surface=surface, ground=self.roles.ground
+            )
             if filled is not None:
                 return filled
         raise OperationSkipped("the scene has no stuff to fill the hole with")

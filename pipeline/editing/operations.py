@@ -11,7 +11,6 @@ from scipy import ndimage
 from pipeline.editing.canvas import Canvas
 from pipeline.editing.cutout import (
     Cutout,
-    Mask,
     OperationSkipped,
     bend,
     joint_box,
@@ -36,6 +35,7 @@ from pipeline.editing.program import (
     Rescale,
     Skyline,
 )
+from pipeline.editing.regions import LOW_CLASSES, grown_region, redraw_skyline, relabel_region
 from pipeline.rng import sample_generator
 from pipeline.roles import ClassRoles
 from pipeline.scene import INSTANCES_PER_CLASS
@@ -306,47 +306,27 @@ def _(operation: RelabelRegion, editor: Editor) -> None:
             raise OperationSkipped(f"there is no {operation.of} at row {row}, column {column}")
         parts, _ = ndimage.label(region, structure=np.ones((3, 3), np.int8))
         region = parts == parts[row, column]
-    _relabel(canvas, region, to, missing=f"the scene has no {operation.of}")
+    if not region.any():
+        raise OperationSkipped(f"the scene has no {operation.of}")
+    relabel_region(canvas, region, to, seed=operation.seed, low=operation.to in LOW_CLASSES)
 
 
 @_apply.register
 def _(operation: GrowRegion, editor: Editor) -> None:
     canvas = editor.canvas
     of, into = editor.stuff(operation.of, grows=True), editor.stuff(operation.into, grows=False)
-    growing, giving = canvas.maps.label == of, canvas.maps.label == into
-    if growing.any() and giving.any():
-        distance = ndimage.distance_transform_edt(~growing)
-        giving &= distance <= operation.pixels
-    else:
-        giving &= False
-    _relabel(canvas, giving, of, missing=f"no {operation.of} is near {operation.into}")
+    grown = grown_region(canvas, of, into, pixels=operation.pixels, seed=operation.seed)
+    if not grown.any():
+        raise OperationSkipped(f"no {operation.of} is near {operation.into}")
+    canvas.relabel(grown, of)
 
 
 @_apply.register
 def _(operation: Skyline, editor: Editor) -> None:
     canvas = editor.canvas
     upper, lower = (editor.stuff(name, grows=True) for name in (operation.upper, operation.lower))
-    height, width = canvas.size
+    width = canvas.size[1]
     knots = np.linspace(0, width - 1, len(operation.rows))
-    wanted = np.rint(np.interp(np.arange(width), knots, operation.rows)).astype(np.intp)
-    is_upper, is_lower = canvas.maps.label == upper, canvas.maps.label == lower
-    meets = is_upper[:-1] & is_lower[1:]
-    line = np.where(meets.any(axis=0), meets.argmax(axis=0) + 1, height)
-    rows = np.arange(height)[:, None]
-    # The change ends at what is neither of the two, but for poles before them and specks of void.
-    roles = canvas.roles
-    ends = ~(is_upper | is_lower | (roles.upright | roles.frozen)[canvas.maps.label])
-    before = np.where(ends & (rows < line), rows, -1).max(axis=0)
-    after = np.where(ends & (rows >= line), rows, height).min(axis=0)
-    rises = is_upper & (rows >= wanted) & (rows < line) & (rows > before) & (line < height)
-    falls = is_lower & (rows < wanted) & (rows >= line) & (rows < after) & (line < height)
-    if not (rises.any() or falls.any()):
+    wanted = np.interp(np.arange(width), knots, operation.rows)
+    if not redraw_skyline(canvas, upper, lower, wanted, seed=operation.seed):
         raise OperationSkipped(f"no {operation.upper} meets {operation.lower} at another row")
-    canvas.relabel(rises, lower)
-    canvas.relabel(falls, upper)
-
-
-def _relabel(canvas: Canvas, mask: Mask, class_id: int, *, missing: str) -> None:
-    if not mask.any():
-        raise OperationSkipped(missing)
-    canvas.relabel(mask, class_id)

@@ -13,6 +13,7 @@ from pipeline.scene import INSTANCES_PER_CLASS
 
 InstanceId = Annotated[int, Field(ge=INSTANCES_PER_CLASS)]
 Scale = Annotated[float, Field(gt=0, le=16)]
+RegionSeed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 Along = tuple[InstanceId, ...]
@@ -160,7 +161,12 @@ class Jitter(Settings):
 
 
 class RelabelRegion(Settings):
-    """Make a region of stuff one of another class, as trees to building in the paper's figure 1."""
+    """Make a region of stuff one of another class, as trees to building in the paper's figure 1.
+
+    Where what is behind the region (mostly sky) is seen above it, the new class gets a contour of
+    its own: roof lines and upright walls if it is built, crowns if it grew. What that leaves of the
+    region becomes what is behind.
+    """
 
     op: Literal["relabel_region"] = "relabel_region"
     of: str
@@ -169,6 +175,8 @@ class RelabelRegion(Settings):
     """The new class."""
     at: tuple[int, int] | None = None
     """Row and column of a pixel of the 8-connected region; all regions of the class if none."""
+    seed: RegionSeed = 0
+    """Of the new contour."""
 
     @model_validator(mode="after")
     def _check_classes(self) -> Self:
@@ -177,7 +185,11 @@ class RelabelRegion(Settings):
 
 
 class GrowRegion(Settings):
-    """Let stuff grow into its neighbour; shrinking one is growing the other."""
+    """Let stuff grow into its neighbour; shrinking one is growing the other.
+
+    Ground grows with straight edges, by less the farther away it is; what was built by whole
+    houses; what grew, such as trees, irregularly and with gaps between single ones.
+    """
 
     op: Literal["grow_region"] = "grow_region"
     of: str
@@ -185,7 +197,9 @@ class GrowRegion(Settings):
     into: str
     """The class that gives way."""
     pixels: int = Field(ge=1, le=4096)
-    """How far."""
+    """How far at most."""
+    seed: RegionSeed = 0
+    """Of where it grows how far."""
 
     @model_validator(mode="after")
     def _check_classes(self) -> Self:
@@ -198,7 +212,8 @@ class Skyline(Settings):
 
     Where a column holds `upper` and, right below it, `lower`, the line between them is brought to
     the given row. It goes no farther than the next object or other stuff, though past poles and
-    specks of void; pixels of other classes stay.
+    specks of void, and comes back to where it was towards the columns in which it cannot move;
+    pixels of other classes stay.
     """
 
     op: Literal["skyline"] = "skyline"
@@ -207,6 +222,8 @@ class Skyline(Settings):
     rows: Annotated[tuple[int, ...], Field(min_length=1, max_length=4096)]
     """The first row of `lower` at evenly spaced columns, from the leftmost to the rightmost; in
     between, along straight lines."""
+    seed: RegionSeed = 0
+    """Of the fine detail that the line gets where `lower` grew, as trees did."""
 
     @model_validator(mode="after")
     def _check_classes(self) -> Self:

@@ -77,7 +77,7 @@ class JitterEdit(ObjectEdit):
 
 
 class RelabelEdit(Weighted):
-    """A region of stuff that becomes another class."""
+    """A region of stuff that becomes another class, where regions of that class may be."""
 
     pairs: tuple[Pair, ...] = Field(min_length=1)
     """[class of the region, class it becomes], drawn evenly among those a scene has."""
@@ -89,7 +89,7 @@ class GrowEdit(Weighted):
     pairs: tuple[Pair, ...] = Field(min_length=1)
     """[class that grows, class that gives way]."""
     pixels: Range = (0.005, 0.02)
-    """Least and farthest, as fractions of the picture's height."""
+    """How far it grows at most: drawn between these fractions of the picture's height."""
 
     @model_validator(mode="after")
     def _check_pixels(self) -> Self:

@@ -9,16 +9,31 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from pipeline.editing.program import GrowRegion, Operation, RelabelRegion, Skyline
+from pipeline.editing.regions import LOW_CLASSES
 from pipeline.indexing.record import GRID, SceneRecord
 from pipeline.planning.policy import GrowEdit, Operations, RelabelEdit
 from pipeline.planning.quotas import Names, listed
 from pipeline.roles import class_roles
 from pipeline.taxonomy import Taxonomy
 
-SKYLINE_POINTS = 33
+SKYLINE_POINTS = GRID[1]
 """Columns at which a sky line is noted."""
+STRAIGHT = 1.2 / GRID[0]
+"""Lines of roofs run straight between points if they miss the others by less than this part of the
+picture's height."""
 SKYLINE_SHARE = 0.25
 """Share of the columns in which a scene must show a line for others to take it."""
+
+FEWEST = 30
+"""Regions of fewer cells of the coarse map stay what they are."""
+SOLID = 0.75
+"""Regions stay if less than this part of them is left without their twigs, such as bare trees."""
+USUAL = 1.0
+"""Regions only become a class that is there so often, compared with where it is elsewhere."""
+HANGING = 0.25
+"""What has more of its lower edge above other things that stand does not become a fence or wall."""
+SPREAD = (2.0, 24.0)
+"""How far a place and those around it count as one, in cells: rows, columns."""
 
 KINDS = ("relabel_region", "grow_region", "skyline")
 
@@ -44,14 +59,16 @@ class Regions:
         taxonomy: Taxonomy,
         protected: Sequence[str] = (),
     ) -> None:
-        surface = class_roles(taxonomy).surface
-        self._ids = {c.name: c.id for c in taxonomy.classes if surface[c.id]}
+        roles = class_roles(taxonomy)
+        self._ids = {c.name: c.id for c in taxonomy.classes if roles.surface[c.id]}
+        self._built, self._stands = roles.built, roles.built | roles.grown
         for name in protected:
             self._ids.pop(name, None)
         self._records = records
         self._operations = operations
         self._relabel = self._pairs(operations.relabel_region)
         self._grow = self._pairs(operations.grow_region)
+        self._habitats: dict[int, tuple[npt.NDArray[np.float64], float]] = {}
 
     def _pairs(self, edit: RelabelEdit | GrowEdit | None) -> list[tuple[str, str]]:
         pairs = edit.pairs if edit else ()
@@ -91,23 +108,62 @@ class Regions:
         mirrored: bool,
         done: Collection[str],
     ) -> Edited | None:
-        present = [
-            pair
+        found = [
+            (pair, parts)
             for pair in self._relabel
-            if pair[0] not in done and (record.grid == self._ids[pair[0]]).any()
+            if pair[0] not in done and (parts := self._where(pair, record.grid)).any()
         ]
-        if not present:
+        if not found:
             return None
-        of, to = present[int(draws[0] * len(present))]
-        mask = record.grid == self._ids[of]
-        rows, columns = np.nonzero(mask)
+        (of, to), parts = found[int(draws[0] * len(found))]
+        rows, columns = np.nonzero(parts)
         chosen = int(draws[1] * len(rows))
         row, column = int(rows[chosen]), int(columns[chosen])
-        components, _ = ndimage.label(mask, structure=np.ones((3, 3), np.int8))
         grid = record.grid.copy()
-        grid[components == components[row, column]] = self._ids[to]
+        grid[parts == parts[row, column]] = self._ids[to]
         at = _pixel(row, column, record.size, mirrored=mirrored)
-        return RelabelRegion(of=of, to=to, at=at), replace(record, grid=grid)
+        return RelabelRegion(of=of, to=to, at=at, seed=_seed(draws[2])), replace(record, grid=grid)
+
+    def _where(
+        self, pair: tuple[str, str], grid: npt.NDArray[np.integer]
+    ) -> npt.NDArray[np.integer]:
+        """The regions of a scene that may become another class, numbered; 0 elsewhere [GRID]."""
+        of, to = (self._ids[name] for name in pair)
+        parts, count = ndimage.label(grid == of, structure=np.ones((3, 3), np.int8))
+        if not self._records:
+            return parts
+        solid = ndimage.binary_opening(parts > 0, np.ones((2, 2), np.bool_))
+        number = np.arange(count + 1)
+        areas, cores = (ndimage.sum_labels(mask, parts, number) for mask in (parts > 0, solid))
+        usual, largest = self._habitat(to)
+        places = ndimage.mean(usual, parts, number) if count else np.zeros(1)
+        kept = (areas >= FEWEST) & (areas <= largest)
+        kept &= (cores >= SOLID * areas) & (places >= USUAL)
+        if pair[1] in LOW_CLASSES:
+            feet = (parts[:-1] > 0) & (parts[1:] != parts[:-1])
+            hanging = feet & self._stands[grid[1:]]
+            lengths, hung = (ndimage.sum_labels(m, parts[:-1], number) for m in (feet, hanging))
+            kept &= hung <= HANGING * lengths
+        kept[0] = False
+        return np.where(kept[parts], parts, 0)
+
+    def _habitat(self, class_id: int) -> tuple[npt.NDArray[np.float64], float]:
+        """Where in the scenes a class is, and how large; anywhere if no scene shows it.
+
+        Returns:
+            How often it is in each cell or near it, over the mean of the cells where it ever is
+            [GRID]; the size of its largest region, in cells.
+        """
+        if class_id not in self._habitats:
+            masks = [record.grid == class_id for record in self._records]
+            count = np.stack(masks).sum(axis=0).astype(np.float64)
+            if not count.any():
+                return np.ones(GRID), np.inf
+            parts = [ndimage.label(mask, structure=np.ones((3, 3), np.int8))[0] for mask in masks]
+            largest = max(np.bincount(part[part > 0], minlength=1).max() for part in parts)
+            count = ndimage.gaussian_filter(count + count[:, ::-1], SPREAD)
+            self._habitats[class_id] = count / count[count > 0].mean(), float(largest)
+        return self._habitats[class_id]
 
     def _draw_grow(self, record: SceneRecord, draws: npt.NDArray[np.float64]) -> Edited | None:
         edit = self._operations.grow_region
@@ -121,7 +177,8 @@ class Regions:
         of, into = present[int(draws[0] * len(present))]
         low, high = edit.pixels
         pixels = max(1, round((low + (high - low) * float(draws[1])) * record.size[0]))
-        return GrowRegion(of=of, into=into, pixels=pixels), record
+        operation = GrowRegion(of=of, into=into, pixels=pixels, seed=_seed(draws[2]))
+        return operation, record
 
     def _draw_skyline(self, record: SceneRecord, draws: npt.NDArray[np.float64]) -> Edited | None:
         names, lines = self._skylines
@@ -135,7 +192,12 @@ class Regions:
         line = lines[chosen][::-1] if draws[1] < 0.5 else lines[chosen]
         rows = np.clip(np.rint(line * record.size[0]), 1, record.size[0] - 1)
         upper, lower = self._skyline_classes
-        operation = Skyline(upper=upper, lower=lower, rows=tuple(int(row) for row in rows))
+        operation = Skyline(
+            upper=upper,
+            lower=lower,
+            rows=tuple(int(row) for row in rows),
+            seed=_seed(draws[2]),
+        )
         return operation, record
 
     @property
@@ -156,11 +218,13 @@ class Regions:
         known = ~np.isnan(found)
         cells = np.arange(GRID[1])
         points = np.linspace(0, GRID[1] - 1, SKYLINE_POINTS)
+        built = bool(self._built[self._ids[self._skyline_classes[1]]])
         names, lines = [], []
         for record, line, seen in zip(self._records, found, known, strict=True):
             if seen.mean() >= SKYLINE_SHARE:
                 names.append(record.name)
-                lines.append(np.interp(points, cells[seen], line[seen]))
+                whole = np.interp(points, cells[seen], line[seen])
+                lines.append(_straightened(whole) if built else whole)
         return names, np.array(lines).reshape(-1, SKYLINE_POINTS)
 
     def _line(self, grids: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
@@ -176,6 +240,26 @@ class Regions:
         meets = (grids[:, :-1] == upper) & (grids[:, 1:] == lower)
         rows = (meets.argmax(axis=1) + 1) / GRID[0]
         return np.where(meets.any(axis=1), rows, np.nan)
+
+
+def _seed(draw: float) -> int:
+    return int(draw * 2**31)
+
+
+def _straightened(line: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """A line as straight pieces between few of its points (Douglas and Peucker) [n]."""
+    columns = np.arange(len(line))
+    corners, pieces = [0, len(line) - 1], [(0, len(line) - 1)]
+    while pieces:
+        first, last = pieces.pop()
+        piece = np.interp(columns[first : last + 1], [first, last], [line[first], line[last]])
+        missed = np.abs(piece - line[first : last + 1])
+        if missed.max() > STRAIGHT:
+            corner = first + int(missed.argmax())
+            corners.append(corner)
+            pieces += [(first, corner), (corner, last)]
+    corners.sort()
+    return np.interp(columns, corners, line[corners])
 
 
 def _touch(grid: npt.NDArray[np.integer], one: int, other: int) -> bool:
