@@ -24,6 +24,9 @@ from pipeline.editing.shade import measure_shade, traces_of
 from pipeline.roles import ClassRoles
 from pipeline.scene import INSTANCES_PER_CLASS, InstanceMap, LabelMap, Scene
 
+CLUTTERED = 0.3
+"""Share of clutter around a hole from which clutter may fill it, too."""
+
 ValueT = TypeVar("ValueT")
 
 
@@ -343,6 +346,8 @@ class Canvas:
             OperationSkipped: There is no stuff to fill it with.
         """
         layers = self.roles.surface & ~self.protected
+        if self._in_clutter(box):
+            layers |= self.roles.clutter
         for surface in (layers & ~self.roles.upright, layers):
             filled = fill_hole(
                 self.maps.label, box, hole, surface=surface, ground=self.roles.ground
@@ -350,6 +355,17 @@ class Canvas:
             if filled is not None:
                 return filled
         raise OperationSkipped("the scene has no stuff to fill the hole with")
+
+    def _in_clutter(self, box: Box) -> bool:
+        """Whether so much clutter lies around a box that it may go on behind it."""
+        top, left, bottom, right = box
+        margin = max(3, (bottom - top + right - left) // 16)
+        label = self.maps.label[
+            max(top - margin, 0) : bottom + margin, max(left - margin, 0) : right + margin
+        ]
+        counts = np.bincount(label.ravel(), minlength=len(self.roles.clutter))
+        clutter = counts[self.roles.clutter].sum()
+        return bool(clutter > CLUTTERED * (clutter + counts[self.roles.surface].sum()))
 
     def _uncover(self, instance: int, hole: Cutout, patch: Maps) -> None:
         """Paint, into the maps of a hole's box, what it hid of objects that operations put there.
