@@ -11,6 +11,7 @@ from pipeline.devices import candidate_devices
 from pipeline.editing.program import Paste, Replace
 from pipeline.fit import photos_per_batch
 from pipeline.indexing.index import index_scenes
+from pipeline.planning.donor_use import DonorUse
 from pipeline.planning.quotas import QuotaReport, quota_lines
 from pipeline.prepare import PreparedJob, catalogue_of, plan_job, prepare
 from pipeline.rendering.exemplar import CHOSEN
@@ -56,6 +57,11 @@ class Forecast:
     """Operations over all samples, by name."""
     pasted: dict[str, int]
     """Objects of other scenes, pasted or in place of others, by class."""
+    donor_use: DonorUse
+    """How evenly donors are used."""
+    critic: dict[str, float]
+    """By class, how well the critic tells real objects from proposed places (area under the curve);
+    it chooses the places of these classes."""
     unedited: int
     """Samples whose program has no operation."""
     quotas: list[QuotaReport]
@@ -80,6 +86,8 @@ class Forecast:
             ("samples", f"{self.samples} of {height}x{width}, in {self.shards} shards"),
             ("edits", f"{edits or 'none'}; {self.unedited} samples are not edited"),
             ("pasted", pasted or "nothing"),
+            ("donors", self.donor_use.text()),
+            ("critic", self._critic_text()),
             ("photos", self.photo),
             ("generator", self.generator or "none"),
             *([("style", self._style_text())] if self.style else []),
@@ -94,6 +102,12 @@ class Forecast:
         for place, text in enumerate(quota_lines(self.quotas)):
             lines.append(("quotas" if place == 0 else "", text))
         return "\n".join(f"{name:<10} {text}" for name, text in lines)
+
+    def _critic_text(self) -> str:
+        told = ", ".join(f"{name} {auc:.2f}" for name, auc in sorted(self.critic.items()))
+        if not told:
+            return "none: of no class enough objects are seen, or nothing is placed"
+        return f"tells real objects from proposed places (AUC): {told}"
 
     def _style_text(self) -> str:
         assert self.style is not None
@@ -153,6 +167,8 @@ def forecast(config: RenderConfig) -> Forecast:
         edits=dict(edits),
         pasted=dict(pasted),
         unedited=unedited,
+        donor_use=plan.donor_use,
+        critic=plan.told,
         quotas=plan.quotas,
         disk_bytes=job.samples * _sample_bytes(job, origin=config.output.origin),
         memory_bytes=_memory(job),

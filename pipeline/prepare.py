@@ -171,8 +171,10 @@ def _checkpoint(config: RenderConfig, policy: Policy, taxonomy: Taxonomy) -> Pat
     if asked is not None or not config.photo.is_copied:
         return choose_checkpoint(asked, taxonomy)
     need = config.photo.needs_generator()
-    if need is None and config.photo.is_composite and "change_class" in policy.operations.weights:
-        need = f"policy {policy.name!r} makes objects another class, which"
+    changes = policy.operations.change_class
+    keeps = changes is not None and changes.weight and changes.shape == "own"
+    if need is None and config.photo.is_composite and keeps:
+        need = f"policy {policy.name!r} makes objects another class in their own shape, which"
     if need is not None:
         raise ConfigError(f"{need} needs a generator; give one (--generator CKPT)")
     return None

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pipeline.donors.bank import DonorIndex
 from pipeline.indexing.record import SceneRecord
 from pipeline.placing.priors import Priors
+from pipeline.planning.donor_use import DonorUse
 from pipeline.planning.plan import Plan, PlanRow, assign_scene
 from pipeline.planning.planner import plan_programs
 from pipeline.planning.policy import Policy
-from pipeline.planning.sampling import make_sampler
+from pipeline.planning.sampling import fit_critic, make_sampler
 from pipeline.progress import progress_bar
 from pipeline.taxonomy import Taxonomy
 
@@ -39,7 +40,10 @@ def make_plan(
         seed: The run's seed.
     """
     priors = priors or Priors.fit(records, taxonomy)
-    sampler = make_sampler(policy, records, donors=donors, priors=priors, taxonomy=taxonomy)
+    critic = fit_critic(policy, records, donors=donors, priors=priors, taxonomy=taxonomy)
+    sampler = make_sampler(
+        policy, records, donors=donors, priors=priors, taxonomy=taxonomy, critic=critic
+    )
     with progress_bar("planning edits", samples) as advance:
         planned = plan_programs(
             sampler,
@@ -62,4 +66,10 @@ def make_plan(
                 program=program.model_dump_json(),
             )
         )
-    return Plan(rows, planned.quotas, priors)
+    return Plan(
+        rows,
+        planned.quotas,
+        priors,
+        donor_use=DonorUse.of(planned.programs),
+        told={taxonomy.classes[c].name: auc for c, auc in critic.told.items()} if critic else {},
+    )

@@ -13,6 +13,7 @@ from hdmodel.atomic import write_atomically
 from pipeline.editing.program import Program
 from pipeline.errors import OutputError
 from pipeline.placing.priors import Priors
+from pipeline.planning.donor_use import DonorUse
 from pipeline.planning.quotas import QuotaReport
 
 SCHEMA = pa.schema(
@@ -67,6 +68,10 @@ class Plan:
     quotas: list[QuotaReport]
     priors: Priors
     """By which objects were placed."""
+    donor_use: DonorUse
+    told: dict[str, float]
+    """By class, how well the critic tells real objects from proposed places, as the area under the
+    curve: those whose places it chose."""
 
 
 def assign_scene(index: int, scenes: Sequence[str]) -> tuple[str, int]:

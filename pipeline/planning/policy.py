@@ -198,6 +198,9 @@ class Policy(Settings):
     out."""
     operations: Operations = Operations(drop=ObjectEdit(), move=MoveEdit(), paste=ObjectEdit())
     """The kinds of free edits, with weights and ranges."""
+    critic: bool = True
+    """Whether places are chosen by how real they look to a classifier that is fitted to the scenes;
+    it needs more than a hundred objects of a class."""
     quotas: tuple[Quota, ...] = ()
     """What the run as a whole should contain."""
     constraints: Constraints = Constraints()

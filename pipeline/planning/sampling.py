@@ -9,6 +9,7 @@ import numpy.typing as npt
 from pipeline.donors.bank import DonorIndex
 from pipeline.editing.program import CropZoom, MirrorScene, Operation, Program, RelabelRegion
 from pipeline.indexing.record import SceneRecord
+from pipeline.placing.critic import Critic
 from pipeline.placing.placement import Limits, Placer
 from pipeline.placing.priors import Priors
 from pipeline.planning.demand_edits import DemandEdits
@@ -19,6 +20,9 @@ from pipeline.planning.regions import KINDS as REGION_KINDS
 from pipeline.planning.regions import Regions
 from pipeline.planning.rules import Rules, eligible_donors
 from pipeline.taxonomy import Taxonomy
+
+PLACING = ("paste", "move", "rescale", "duplicate", "replace", "change_class")
+"""The kinds of edits that put objects somewhere."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +41,7 @@ def make_sampler(
     donors: DonorIndex,
     priors: Priors,
     taxonomy: Taxonomy,
+    critic: Critic | None = None,
 ) -> "Sampler":
     """Prepare the sampling of programs.
 
@@ -46,19 +51,52 @@ def make_sampler(
         donors: The objects that may be pasted, from scenes of that size.
         priors: What is known about places.
         taxonomy: The taxonomy of all of them.
+        critic: Chooses among places.
     """
+    eligible = eligible_donors(policy, donors, taxonomy=taxonomy)
+    limits = limits_of(policy)
+    placer = Placer(priors, donors, taxonomy, limits=limits, eligible=eligible)
+    placer.critic = None if critic is None else critic.log_odds
+    rules = Rules.of(policy, donors=donors, eligible=eligible, placer=placer, taxonomy=taxonomy)
+    return Sampler(rules, records)
+
+
+def fit_critic(
+    policy: Policy,
+    records: Sequence[SceneRecord],
+    *,
+    donors: DonorIndex,
+    priors: Priors,
+    taxonomy: Taxonomy,
+) -> Critic | None:
+    """The critic of the places that a policy's edits need; None if it has none of those.
+
+    Args:
+        policy: What to edit.
+        records: The scenes, all of one size.
+        donors: The objects that may be pasted.
+        priors: What is known about places.
+        taxonomy: The taxonomy of all of them.
+    """
+    wants = policy.quotas or any(kind in policy.operations.weights for kind in PLACING)
+    if not policy.critic or not wants or not len(donors):
+        return None
+    eligible = eligible_donors(policy, donors, taxonomy=taxonomy)
+    return Critic.fit(
+        records, donors, priors, taxonomy, limits=limits_of(policy), eligible=eligible
+    )
+
+
+def limits_of(policy: Policy) -> Limits:
+    """What a policy lets placed objects do."""
     constraints, move = policy.constraints, policy.operations.move or MoveEdit()
-    limits = Limits(
+    return Limits(
         max_cover=constraints.max_cover,
         min_area=constraints.min_edit_area,
         scale=constraints.donor_scale,
         max_uses=constraints.max_uses,
         move=(Limits().move[0], move.columns),
     )
-    eligible = eligible_donors(policy, donors, taxonomy=taxonomy)
-    placer = Placer(priors, donors, taxonomy, limits=limits, eligible=eligible)
-    rules = Rules.of(policy, donors=donors, eligible=eligible, placer=placer, taxonomy=taxonomy)
-    return Sampler(rules, records)
 
 
 class Sampler:
