@@ -173,6 +173,23 @@ def uniform(donors: DonorIndex) -> Propose:
     return propose
 
 
+def borrowed(records: Sequence[SceneRecord]) -> Propose:
+    """The place of a real object of the class in another scene: what can be hoped for."""
+    boxes: dict[int, list[Box]] = {}
+    for record in records:
+        for index in np.flatnonzero(measurable(record)):
+            boxes.setdefault(int(record.classes[index]), []).append(record.boxes[index])
+
+    def propose(scene: PlannedScene, class_id: int, rng: np.random.Generator) -> Box | None:
+        if class_id not in boxes:
+            return None
+        place = boxes[class_id][rng.integers(len(boxes[class_id]))].astype(np.int64)
+        scene.add(place, class_id)
+        return place
+
+    return propose
+
+
 def ours(placer: Placer) -> Propose:
     """The place that hdsynth finds."""
 
@@ -202,7 +219,7 @@ def judge_places(world: World, seed: int) -> None:
                 neutral = judge.planned(rest)
                 found = [judge(neutral, record.boxes[index].astype(np.int64), class_id)]
                 tried += 1
-                for propose in methods:
+                for propose in methods[:2]:
                     scene = placer.planned(rest)
                     start = time.process_time()
                     box = propose(scene, class_id, rng)
@@ -231,7 +248,7 @@ def judge_places(world: World, seed: int) -> None:
 
 def tell_apart(world: World, seed: int) -> None:
     """Print how well a classifier tells scenes with objects placed anew from real ones."""
-    for number, name in enumerate(("ours", "uniform")):
+    for number, name in enumerate(("ours", "uniform", "borrowed")):
         rng = np.random.default_rng(seed)
         rows = []
         for part in world.rounds:
@@ -255,14 +272,14 @@ def tell_apart(world: World, seed: int) -> None:
 
 def _methods(
     learned: Sequence[SceneRecord], taxonomy: Taxonomy
-) -> tuple[Placer, tuple[Propose, Propose]]:
+) -> tuple[Placer, tuple[Propose, Propose, Propose]]:
     donors = DonorIndex.of(learned)
     priors = Priors.fit(learned, taxonomy)
     placer = Placer(priors, donors, taxonomy, limits=Limits())
     whole = donors.whole | (donors.cut_sides > 0)
     critic = Critic.fit(learned, donors, priors, taxonomy, limits=Limits(), eligible=whole)
     placer.critic = critic.log_odds
-    return placer, (ours(placer), uniform(donors))
+    return placer, (ours(placer), uniform(donors), borrowed(learned))
 
 
 def _placed_anew(

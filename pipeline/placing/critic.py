@@ -154,8 +154,7 @@ def _collect(
         for index, class_id in indices:
             members = scene.members(index)
             scene.present[members] = False
-            proposed = placer.spotter.draw(scene, class_id, rng, count=4 * PROPOSALS * 4)
-            found = proposed.boxes[np.flatnonzero(proposed.ok)[:PROPOSALS]]
+            found = placer.propose(scene, class_id, rng, count=PROPOSALS)
             scene.present[members] = True
             real = scene.joint_box(index)[None]
             examples = seen.setdefault(class_id, _Examples())

@@ -142,6 +142,20 @@ class Placer:
             flip=bool(spots.flips[best]),
         )
 
+    def propose(
+        self, scene: PlannedScene, class_id: int, rng: np.random.Generator, *, count: int
+    ) -> Integers:
+        """Boxes that an object of a class could get, at most so many, as `paste` chooses [m, 4]."""
+        spots = self.spotter.draw(scene, class_id, rng, count=CANDIDATES)
+        boxes = []
+        for _ in range(count):
+            best = self._choose(scene, spots, class_id, rng)
+            if best is None:
+                break
+            boxes.append(spots.boxes[best])
+            spots.ok[best] = False
+        return np.array(boxes, np.int64).reshape(-1, 4)
+
     def move(self, scene: PlannedScene, index: int, rng: np.random.Generator) -> Move | None:
         """Shift a whole object by a little, keeping its size.
 

@@ -149,11 +149,11 @@ class Constraints(Settings):
 
     min_visible_area: Fraction = 1e-4
     """Objects that edits leave with less than this are taken out."""
-    min_visible_fraction: Fraction = 0.3
+    min_visible_fraction: Fraction = 0.4
     """Objects of which edits leave a smaller part are taken out."""
     max_edits: int = Field(default=12, ge=0, le=1000)
     """Most edits of a sample, those that quotas ask for included; mirroring and zooming not."""
-    min_edit_area: Fraction = 5e-4
+    min_edit_area: Fraction = 1e-3
     """Smaller objects are not edited freely; quotas may drop them."""
     max_drop_area: Fraction = 0.06
     """Larger objects stay: too much would have to be invented."""
