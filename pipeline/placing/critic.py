@@ -22,6 +22,7 @@ from pipeline.placing.placement import Placer
 from pipeline.placing.places import Limits
 from pipeline.placing.planned_scene import PlannedScene
 from pipeline.placing.priors import Priors
+from pipeline.placing.trees import Trees
 from pipeline.taxonomy import Taxonomy
 
 FEWEST = 120
@@ -45,7 +46,7 @@ class Critic:
     """A classifier per class of things of which enough are seen."""
 
     priors: Priors
-    models: dict[int, GradientBoostingClassifier]
+    models: dict[int, Trees]
     """By class id."""
     told: dict[int, float]
     """By class id, how well each tells objects of scenes that it was not fitted to from proposals:
@@ -91,7 +92,7 @@ class Critic:
             for half in (0, 1):
                 learnt, judged = sides != half, sides == half
                 if len(np.unique(real[learnt])) == len(np.unique(real[judged])) == 2:
-                    scores = _model(rows[learnt], real[learnt]).decision_function(rows[judged])
+                    scores = _model(rows[learnt], real[learnt]).log_odds(rows[judged])
                     areas.append(float(roc_auc_score(real[judged], scores)))
             models[class_id] = _model(rows, real)
             told[class_id] = float(np.mean(areas)) if areas else 0.5
@@ -112,8 +113,7 @@ class Critic:
         if model is None or not len(boxes):
             return np.zeros(len(boxes))
         rows = place_features(scene, boxes, class_id, self.priors, without=without)
-        odds: Floats = model.decision_function(rows)
-        return np.clip(odds, -FARTHEST, FARTHEST)
+        return np.clip(model.log_odds(rows), -FARTHEST, FARTHEST)
 
 
 class _Examples:
@@ -171,7 +171,7 @@ def _measurable(record: SceneRecord) -> Flags:
     return good
 
 
-def _model(rows: Floats, real: Flags) -> GradientBoostingClassifier:
+def _model(rows: Floats, real: Flags) -> Trees:
     weights = np.where(real, 1 / max(real.sum(), 1), 1 / max((~real).sum(), 1))
     model = GradientBoostingClassifier(
         n_estimators=60,
@@ -181,4 +181,4 @@ def _model(rows: Floats, real: Flags) -> GradientBoostingClassifier:
         subsample=0.7,
         random_state=0,
     )
-    return model.fit(rows, real, sample_weight=weights * len(real) / 2)
+    return Trees.of(model.fit(rows, real, sample_weight=weights * len(real) / 2))
