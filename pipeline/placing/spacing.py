@@ -51,15 +51,16 @@ def _nearest_gaps(boxes: Boxes, others: Boxes, *, horizon: float) -> Floats:
 
 def overlaps(boxes: Boxes, others: Boxes) -> Floats:
     """Area that each box [m, 4] shares with each other one [n, 4], as [m, n]."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared: Floats = np.maximum(high - low, 0).prod(axis=2)
+    top, left, bottom, right = (side[:, None] for side in boxes.T)
+    tall = np.minimum(bottom, others[:, 2]) - np.maximum(top, others[:, 0])
+    wide = np.minimum(right, others[:, 3]) - np.maximum(left, others[:, 1])
+    shared: Floats = np.maximum(tall, 0) * np.maximum(wide, 0)
     return shared
 
 
 def box_areas(boxes: Boxes) -> Floats:
     """The area of each box [n, 4]."""
-    areas: Floats = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    areas: Floats = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return areas
 
 

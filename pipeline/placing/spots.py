@@ -145,8 +145,9 @@ class Spotter:
         spots.ok[:] &= self.places.believable(
             scene, spots.boxes, class_id, occluded=occluded, flush=flush
         )
-        spots.alone[:] = ~(overlaps(spots.boxes, scene.others()) > 0).any(axis=1)
-        spots.twins[:] = self._twins(scene, class_id, spots.donors)
+        passed = np.flatnonzero(spots.ok)
+        spots.alone[passed] = ~(overlaps(spots.boxes[passed], scene.others()) > 0).any(axis=1)
+        spots.twins[passed] = self._twins(scene, class_id, spots.donors[passed])
         return spots
 
     def stand_ins(
@@ -218,6 +219,8 @@ class Spotter:
 
     def _twins(self, scene: PlannedScene, class_id: int, donors: Integers) -> Flags:
         """Which donors look like another object of their class in the scene [m]."""
+        if not len(donors):
+            return np.zeros(0, np.bool_)
         own = scene.record.classes == class_id
         there = [
             coarse_shapes(scene.record.silhouettes[own]),
