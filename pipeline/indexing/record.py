@@ -395,6 +395,7 @@ def _obscured(
         if chosen.any():
             reaches[chosen] = reach(classes_of[scene.label] & stuff, edges.outer[chosen])
     hiding = reaches > lowest
+    hiding |= _between(scene, edges, roles.upright)
     # What lies right below its lowest part, and cannot carry it, stands before it.
     carried: Flags = np.any(roles.support, axis=1)[classes[edges.owners]]
     tall = objects.boxes[edges.owners, 2] - objects.boxes[edges.owners, 0]
@@ -413,6 +414,36 @@ def _obscured(
     total = np.bincount(edges.owners, minlength=count) + rim
     share: npt.NDArray[np.float32] = (hidden / np.maximum(total, 1)).astype(np.float32)
     return share
+
+
+def _between(scene: Scene, edges: Edges, upright: Flags) -> Flags:
+    """Which edges lead to upright stuff beyond which the same object goes on in its row [m].
+
+    A pole between two parts of an object stands before it, wherever its foot is.
+
+    Args:
+        scene: The scene.
+        edges: The edges.
+        upright: The classes of such stuff [num_classes].
+    """
+    found = edges.sideways & upright[scene.label.ravel()[edges.outer]]
+    at = np.flatnonzero(found)
+    if not len(at):
+        return found
+    width, ids = scene.size[1], scene.instance
+    rows, columns = edges.outer[at] // width, edges.outer[at] % width
+    lines, inverse = np.unique(rows, return_inverse=True)
+    other = ~upright[scene.label[lines]]
+    here = np.arange(width, dtype=np.int32)
+    before = np.maximum.accumulate(np.where(other, here, np.int32(-1)), axis=1)
+    after = np.minimum.accumulate(np.where(other, here, np.int32(width))[:, ::-1], axis=1)[:, ::-1]
+    ends = np.where(
+        edges.outer[at] > edges.inner[at], after[inverse, columns], before[inverse, columns]
+    )
+    inside = (ends >= 0) & (ends < width)
+    same = ids[rows, ends.clip(0, width - 1)] == ids.ravel()[edges.inner[at]]
+    found[at] = inside & same
+    return found
 
 
 def _part_ends(there: Flags, pixels: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:

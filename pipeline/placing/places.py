@@ -9,7 +9,8 @@ import numpy.typing as npt
 from pipeline.indexing.record import GRID
 from pipeline.placing.planned_scene import PlannedScene
 from pipeline.placing.priors import Priors
-from pipeline.placing.spacing import box_areas, nearest_gaps, overlaps
+from pipeline.placing.spacing import box_areas, nearest_gaps, overlaps, rooms_behind
+from pipeline.roles import class_roles
 from pipeline.taxonomy import Taxonomy
 
 Floats = npt.NDArray[np.float64]
@@ -51,6 +52,7 @@ class Places:
     def __init__(self, priors: Priors, taxonomy: Taxonomy, limits: Limits) -> None:
         self.priors = priors
         self.limits = limits
+        self._sided = class_roles(taxonomy).sided
         self._max_hidden = np.zeros(taxonomy.num_classes)
         for class_id in np.flatnonzero(taxonomy.is_thing):
             self._max_hidden[class_id] = priors.max_overlap(int(class_id))
@@ -138,7 +140,35 @@ class Places:
             return ok
         hides = np.where(nearer, 0, shared) / box_areas(others)
         ok &= (hides <= np.minimum(self.limits.max_cover, self._max_hidden[classes])).all(axis=1)
+        ok &= self._apart(scene, boxes, class_id, others, classes)
         if occluded is None:
             gaps = nearest_gaps(boxes, others, horizon=scene.view.horizon)
             ok &= ~(gaps < self.priors.min_gap(class_id))
         return ok
+
+    def _apart(
+        self,
+        scene: PlannedScene,
+        boxes: Integers,
+        class_id: int,
+        others: Integers,
+        classes: Integers,
+    ) -> Flags:
+        """Which boxes leave the room that vehicles take up behind their lower edge [m].
+
+        Args:
+            scene: The scene.
+            boxes: Top, left, bottom, right in pixels [m, 4].
+            class_id: Of the object.
+            others: The other objects' boxes [n, 4].
+            classes: Their classes [n].
+        """
+        horizon, width = scene.view.horizon, scene.size[1]
+        vehicles = self._sided[classes]
+        room = self.priors.rooms(np.array([class_id]))
+        behind = rooms_behind(others[vehicles], boxes, horizon=horizon, width=width)
+        close: Flags = np.any(behind < room, axis=0)
+        if self._sided[class_id]:
+            before = rooms_behind(boxes, others, horizon=horizon, width=width)
+            close |= np.any(before < self.priors.rooms(classes), axis=1)
+        return ~close

@@ -47,6 +47,15 @@ class Pool:
     flips: Flags
     """Which of them must be mirrored to serve [n]."""
 
+    @property
+    def _seen(self) -> Floats:
+        """Where they are seen once they are mirrored [n]."""
+        return np.where(self.flips, 1 - self.centres, self.centres)
+
+    def off(self, rows: Integers, columns: Floats) -> Floats:
+        """How far columns are from where some donors were seen, in widths of the picture [m]."""
+        return np.abs(columns - self._seen[rows])
+
     def choose(
         self,
         wanted: Floats,
@@ -74,7 +83,7 @@ class Pool:
         first = np.clip(first, 0, len(self.donors) - count)
         near = first[:, None] + np.arange(count)
         scales = wanted[:, None] - self.log_heights[near]
-        seen = np.where(self.flips, 1 - self.centres, self.centres)[near]
+        seen = self._seen[near]
         used = uses[self.donors[near]]
         cost = RESIZING * np.abs(scales) + view * np.abs(columns[:, None] - seen)
         cost += np.where((scales < np.log(scale[0])) | (scales > np.log(scale[1])), FAR, 0.0)

@@ -28,7 +28,8 @@ from pipeline.placing.locations import (
     support_shares,
 )
 from pipeline.placing.perspective import Perspective, View
-from pipeline.placing.spacing import hidden_shares, nearest_gaps, overlaps
+from pipeline.placing.spacing import hidden_shares, nearest_gaps, overlaps, rooms_behind
+from pipeline.roles import class_roles
 from pipeline.taxonomy import Taxonomy
 
 FEW_WHOLE = 5
@@ -37,6 +38,8 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 """Of the counts per scene."""
 PLACE_FLOOR = 0.01
 """Share of a class's objects, and of what there is where it stands, that is added to each place."""
+ROOM, ROOM_QUANTILE, FEWEST_PAIRS = 1.5, 0.1, 20
+"""What vehicles keep behind each other where fewer pairs tell; else nine in ten keep that much."""
 HIDDEN_QUANTILE, GAP_QUANTILE = 0.95, 0.05
 
 Floats = npt.NDArray[np.float64]
@@ -100,6 +103,10 @@ class PriorsFile(Settings):
     """Row of the horizon over picture height: the median of the scenes."""
     spread: float = Field(gt=0)
     """Standard deviation of the scenes' horizons."""
+    room: float
+    """How far vehicles keep behind vehicles, at least nine in ten, as `rooms_behind` has it."""
+    room_of_others: float
+    """How far other objects do."""
     grid: tuple[int, int] = GRID
     classes: tuple[ClassPrior, ...]
     """The thing classes, by id."""
@@ -172,12 +179,15 @@ class Priors:
                     contacts=contacts[int(class_id)],
                 )
             )
+        room, room_of_others = _rooms(horizons, records, taxonomy)
         content = PriorsFile(
             taxonomy=taxonomy.name,
             fingerprint=taxonomy.fingerprint,
             scenes=len(records),
             horizon=_rounded(perspective.horizon),
             spread=max(_rounded(perspective.spread), 1e-4),
+            room=room,
+            room_of_others=room_of_others,
             classes=tuple(entries),
         )
         return cls(content, taxonomy)
@@ -253,6 +263,11 @@ class Priors:
         """
         shares: Floats = self._preferences[class_id]
         return shares
+
+    def rooms(self, class_ids: Integers) -> Floats:
+        """How far objects of some classes keep behind vehicles, as `rooms_behind` has it [n]."""
+        sided = class_roles(self.taxonomy).sided[class_ids]
+        return np.where(sided, self.content.room, self.content.room_of_others)
 
     def counts(self, class_id: int) -> CountPrior:
         """How many objects of a class a scene holds."""
@@ -363,6 +378,25 @@ def _horizon(perspective: Perspective, objects: _Objects, scene: int, record: Sc
     heights = rows[:, 2] - rows[:, 0]
     view = perspective.view(rows[:, 2], heights, objects.classes[own], height=record.size[0])
     return view.horizon
+
+
+def _rooms(
+    horizons: Sequence[float], records: Sequence[SceneRecord], taxonomy: Taxonomy
+) -> tuple[float, float]:
+    """How far behind vehicles other vehicles, and other objects, stand at least."""
+    sided = class_roles(taxonomy).sided
+    found: tuple[list[Floats], list[Floats]] = ([], [])
+    for record, horizon in zip(records, horizons, strict=True):
+        boxes, vehicles = record.boxes.astype(np.float64), sided[record.classes]
+        rooms = rooms_behind(boxes[vehicles], boxes, horizon=horizon, width=record.size[1])
+        for kind, of in zip(found, (vehicles, ~vehicles), strict=True):
+            kind.append(rooms[:, of][np.isfinite(rooms[:, of])])
+    few, many = (np.concatenate([np.zeros(0), *kind]) for kind in found)
+    room, other = (
+        _rounded(np.quantile(k, ROOM_QUANTILE)) if len(k) >= FEWEST_PAIRS else ROOM
+        for k in (few, many)
+    )
+    return room, other
 
 
 def _preferences(

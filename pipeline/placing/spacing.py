@@ -9,6 +9,10 @@ SIMILAR_DEPTH = 0.15
 """Objects are neighbours if their contact rows differ by less than this part of the way from the
 horizon."""
 
+BEHIND = 0.6
+"""A box is behind another one, and not beside it, if they share this part of the narrower one's
+columns."""
+
 BLOCK = 256
 """Boxes that are compared with all others at a time."""
 
@@ -62,6 +66,24 @@ def box_areas(boxes: Boxes) -> Floats:
     """The area of each box [n, 4]."""
     areas: Floats = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return areas
+
+
+def rooms_behind(nearer: Boxes, others: Boxes, *, horizon: float, width: int) -> Floats:
+    """How far boxes [n, 4] are behind nearer ones [m, 4] that they share most columns with.
+
+    As k in: distance = nearer distance x (1 + k x a / width), where a is how far the nearer one's
+    lower edge is below the horizon. What a length on the road takes is the same k everywhere.
+    Infinite for boxes that are not nearer, or beside each other [m, n].
+    """
+    shared = np.minimum(nearer[:, None, 3], others[:, 3]) - np.maximum(
+        nearer[:, None, 1], others[:, 1]
+    )
+    narrower = np.minimum((nearer[:, 3] - nearer[:, 1])[:, None], others[:, 3] - others[:, 1])
+    above = np.maximum(nearer[:, None, 2] - horizon, 1e-9)
+    ratio = above / np.maximum(others[:, 2] - horizon, 1e-9)
+    before = (ratio > 1) & (shared >= BEHIND * narrower)
+    rooms: Floats = np.where(before, (ratio - 1) * width / above, np.inf)
+    return rooms
 
 
 def united(boxes: Boxes, others: Boxes) -> Boxes:

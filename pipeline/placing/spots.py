@@ -18,6 +18,8 @@ HEIGHT_SCATTER = 0.7
 BOTTOM_TRIES = 0.1
 """Part of the spots that donors cut at the bottom get if there are any."""
 CELLS = SILHOUETTE[0] * SILHOUETTE[1]
+SEEN_FROM = 0.25
+"""Part of the picture's width by which a vehicle may be shown elsewhere than it was seen."""
 TWINS = 6
 """Two of a class look alike if fewer cells of their coarse shapes differ."""
 
@@ -40,6 +42,8 @@ class Spots:
     """Which are mirrored [m]."""
     ok: Flags
     """Which pass all checks [m]."""
+    far: Flags
+    """Which show a vehicle far from where it was seen, and so from another side [m]."""
     alone: Flags
     """Which overlap no box of another object [m]."""
     twins: Flags
@@ -54,6 +58,7 @@ class Spots:
             scales=np.ones(count),
             flips=np.zeros(count, np.bool_),
             ok=np.zeros(count, np.bool_),
+            far=np.zeros(count, np.bool_),
             alone=np.ones(count, np.bool_),
             twins=np.zeros(count, np.bool_),
         )
@@ -141,7 +146,7 @@ class Spotter:
         found = spots.donors >= 0
         if not found.any():
             return spots
-        spots.ok[:] = found & self.serves(scene, spots.donors, spots.scales)
+        spots.ok[:] = found & self.serves(scene, spots.donors, spots.scales) & ~spots.far
         spots.ok[:] &= self.places.believable(
             scene, spots.boxes, class_id, occluded=occluded, flush=flush
         )
@@ -181,7 +186,7 @@ class Spotter:
         # As `cutout.stand_in` lays it.
         lefts = (left + right - wide) // 2
         spots.boxes[:] = np.stack([bottom - tall, lefts, bottom + 0 * wide, lefts + wide], axis=1)
-        spots.ok[:] = self.serves(scene, spots.donors, spots.scales)
+        spots.ok[:] = self.serves(scene, spots.donors, spots.scales) & ~spots.far
         spots.ok[:] &= self.places.believable(
             scene, spots.boxes, class_id, without=scene.members(index)
         )
@@ -298,6 +303,7 @@ class Spotter:
         )
         donors = pool.donors[found]
         spots.donors[at] = donors
+        spots.far[at] = sided & (pool.off(found, centres / scene.size[1]) > SEEN_FROM)
         spots.flips[at] = pool.flips[found] if sided else pool.flips[found] ^ flips
         spots.scales[at], _, _ = self._sizes(donors, wanted)
 
