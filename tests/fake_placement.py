@@ -71,6 +71,12 @@ class RowPlacer:
             scale=SLOT / float(np.sqrt(self.donors.areas[donor])),
         )
 
+    def paste_some(
+        self, scene: PlannedScene, class_id: int, rng: np.random.Generator, count: int
+    ) -> list[Paste]:
+        made = (self.paste(scene, class_id, rng) for _ in range(count))
+        return [paste for paste in made if paste is not None]
+
     def move(self, scene: PlannedScene, index: int, rng: np.random.Generator) -> Move | None:
         return Move(instance=int(scene.record.ids[index]), rows=0, columns=1)
 

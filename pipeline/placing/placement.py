@@ -22,6 +22,8 @@ __all__ = ["Limits", "Placer", "PlannedScene"]
 
 CANDIDATES = 64
 """Places drawn for an edit; the first that passes all checks is taken."""
+AT_ONCE = 4
+"""So many objects are put at places that were drawn together."""
 FEWER = 24
 """Places tried for an object that stays about where it is."""
 MAX_HEIGHT_CHANGE = 0.12
@@ -127,20 +129,51 @@ class Placer:
         Returns:
             The operation, or None if no place or no donor was found.
         """
+        made = self.paste_some(scene, class_id, rng, 1, occluded=occluded)
+        return made[0] if made else None
+
+    def paste_some(
+        self,
+        scene: PlannedScene,
+        class_id: int,
+        rng: np.random.Generator,
+        count: int,
+        *,
+        occluded: tuple[float, float] | None = None,
+    ) -> list[Paste]:
+        """Bring objects of a class into the scene where they could stand, a few at a time.
+
+        Args:
+            scene: The scene.
+            class_id: A thing class.
+            rng: Decides all.
+            count: How many; of more than `AT_ONCE` only so many.
+            occluded: As in `paste`.
+
+        Returns:
+            The operations; none if no place or no donor was found.
+        """
         alone = rng.random() < self.priors.alone(class_id)
         spots = self.spotter.draw(scene, class_id, rng, count=CANDIDATES, occluded=occluded)
-        # Rather one that stands alone as often as they do, where nobody knows better.
-        against = 0.0 if self.critic else 2.0 * (spots.alone != alone)
-        best = self._choose(scene, spots, class_id, rng, against=against)
-        if best is None:
-            return None
-        return Paste(
-            **self._enter(scene, spots, best),
-            row=int(spots.boxes[best, 2]) - 1,
-            column=int(spots.boxes[best, 1]),
-            scale=float(spots.scales[best]),
-            flip=bool(spots.flips[best]),
-        )
+        made: list[Paste] = []
+        while True:
+            # Rather one that stands alone as often as they do, where nobody knows better.
+            against = 0.0 if self.critic else 2.0 * (spots.alone != alone)
+            best = self._choose(scene, spots, class_id, rng, against=against)
+            if best is None:
+                return made
+            made.append(
+                Paste(
+                    **self._enter(scene, spots, best),
+                    row=int(spots.boxes[best, 2]) - 1,
+                    column=int(spots.boxes[best, 1]),
+                    scale=float(spots.scales[best]),
+                    flip=bool(spots.flips[best]),
+                )
+            )
+            if len(made) >= min(count, AT_ONCE):
+                return made
+            self.spotter.check(scene, spots, class_id, occluded=occluded)
 
     def propose(
         self, scene: PlannedScene, class_id: int, rng: np.random.Generator, *, count: int

@@ -42,6 +42,8 @@ class Spots:
     """Which are mirrored [m]."""
     ok: Flags
     """Which pass all checks [m]."""
+    flush: Flags
+    """Which end at void or the lower border of the picture [m]."""
     far: Flags
     """Which show a vehicle far from where it was seen, and so from another side [m]."""
     alone: Flags
@@ -58,6 +60,7 @@ class Spots:
             scales=np.ones(count),
             flips=np.zeros(count, np.bool_),
             ok=np.zeros(count, np.bool_),
+            flush=np.zeros(count, np.bool_),
             far=np.zeros(count, np.bool_),
             alone=np.ones(count, np.bool_),
             twins=np.zeros(count, np.bool_),
@@ -131,9 +134,9 @@ class Spotter:
         """
         draws = self._draws(scene, class_id, rng, count, occluded or (0.0, 0.0))
         spots = Spots.blank(count)
-        flush = np.zeros(count, np.bool_)
+        flush = spots.flush
         if occluded is None:
-            flush = draws.kinds > 1 - BOTTOM_TRIES
+            flush[:] = draws.kinds > 1 - BOTTOM_TRIES
             flush &= self._fill(spots, "bottom", flush, scene, class_id, draws, rng)
         self._fill(spots, "whole", ~flush, scene, class_id, draws, rng)
         if occluded is None:
@@ -143,17 +146,40 @@ class Spotter:
             self._fill(spots, "right", crossing, scene, class_id, draws, rng)
         else:
             _put_beside(scene, spots, draws)
-        found = spots.donors >= 0
-        if not found.any():
-            return spots
-        spots.ok[:] = found & self.serves(scene, spots.donors, spots.scales) & ~spots.far
-        spots.ok[:] &= self.places.believable(
-            scene, spots.boxes, class_id, occluded=occluded, flush=flush
-        )
-        passed = np.flatnonzero(spots.ok)
-        spots.alone[passed] = ~(overlaps(spots.boxes[passed], scene.others()) > 0).any(axis=1)
-        spots.twins[passed] = self._twins(scene, class_id, spots.donors[passed])
+        spots.ok[:] = (spots.donors >= 0) & ~spots.far
+        self.check(scene, spots, class_id, occluded=occluded)
         return spots
+
+    def check(
+        self,
+        scene: PlannedScene,
+        spots: Spots,
+        class_id: int,
+        *,
+        occluded: tuple[float, float] | None = None,
+    ) -> None:
+        """Say which of the spots that passed so far pass all checks in a scene as it is now.
+
+        Args:
+            scene: The scene.
+            spots: The spots; `ok`, `alone` and `twins` are set.
+            class_id: A thing class.
+            occluded: Shares of its box, fewest and most, that nearer objects must hide.
+        """
+        at = np.flatnonzero(spots.ok)
+        ok = self.serves(scene, spots.donors[at], spots.scales[at])
+        at, failed = at[ok], at[~ok]
+        spots.ok[failed] = False
+        if not len(at):
+            return
+        boxes = spots.boxes[at]
+        flush = spots.flush[at]
+        spots.ok[at] = self.places.believable(
+            scene, boxes, class_id, occluded=occluded, flush=flush
+        )
+        at = at[spots.ok[at]]
+        spots.alone[at] = ~(overlaps(spots.boxes[at], scene.others()) > 0).any(axis=1)
+        spots.twins[at] = self._twins(scene, class_id, spots.donors[at])
 
     def stand_ins(
         self,

@@ -85,13 +85,12 @@ class DemandEdits(ObjectEdits):
             if not self.rules.donor_odds[class_id]:
                 return NO_DONORS
             pasted = 0
-            for _ in range(missing):
+            while pasted < missing:
                 if self._room <= 0:
                     return MAX_EDITS
-                if self._paste(class_id):
-                    pasted += 1
-                    continue
-                failed += 1
+                more = self._paste_some(class_id, min(missing - pasted, self._room))
+                pasted += more
+                failed += not more
                 if failed == TRIES:
                     return NO_PLACE
             if pasted and self._count(class_id) <= fewest - missing:

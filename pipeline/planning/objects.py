@@ -215,6 +215,14 @@ class ObjectEdits:
         self._entered(self._donor_areas(paste))
         return True
 
+    def _paste_some(self, class_id: int, count: int) -> int:
+        """Paste objects of a class, at most so many, and say how many found a place."""
+        made = self.rules.placer.paste_some(self.scene, class_id, self.rng, count)
+        for paste in made:
+            self._made(paste)
+            self._entered(self._donor_areas(paste))
+        return len(made)
+
     def _donor_areas(self, operation: Paste | Replace) -> list[float]:
         """The pixels of a donor, and of what comes along, at the size they get."""
         ids = (operation.donor_instance, *operation.donor_along)
