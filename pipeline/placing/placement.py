@@ -22,7 +22,7 @@ __all__ = ["Limits", "Placer", "PlannedScene"]
 
 CANDIDATES = 64
 """Places drawn for an edit; the first that passes all checks is taken."""
-AT_ONCE = 4
+AT_ONCE = 8
 """So many objects are put at places that were drawn together."""
 FEWER = 24
 """Places tried for an object that stays about where it is."""
