@@ -26,6 +26,9 @@ class RecomposeConfig(Settings):
     donors: Path | None = None
     """Folder of a donor bank whose objects are pasted; by default they are those of the job's own
     scenes."""
+    complete: bool = False
+    """Whether hidden parts of the donors of the job's own scenes are made up after whole ones. Such
+    donors are not used where photos are copied: of what is made up there are no pixels."""
     priors: Path | None = None
     """File of priors by which objects are placed; by default they are fitted to the job's own
     scenes."""
@@ -220,7 +223,8 @@ class RenderConfig(Settings):
         Free to change are the number of workers, the device, resource hints and where the
         output folder lies. Taxonomy, policy, donor bank, priors, generator and style are
         identified by what they hold, exemplars by the names of their scenes, which whoever
-        prepares the job adds. Whether photos may be read decides nothing.
+        prepares the job adds, as well as whether donors are completed. Whether photos may be read
+        decides nothing.
         """
         plain = self.to_plain()
         del plain["workers"], plain["output"]["path"], plain["recompose"], plain["style"]

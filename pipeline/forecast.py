@@ -1,7 +1,9 @@
-"""Forecasts: what a job would do and need, found out without writing anything."""
+"""Forecasts: what a job would do and need, found out without writing to its output."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hdmodel.architecture import EncoderConfig, GeneratorConfig
@@ -10,10 +12,9 @@ from pipeline.config import RenderConfig
 from pipeline.devices import candidate_devices
 from pipeline.editing.program import Paste, Replace
 from pipeline.fit import photos_per_batch
-from pipeline.indexing.index import index_scenes
 from pipeline.planning.donor_use import DonorUse
 from pipeline.planning.quotas import QuotaReport, quota_lines
-from pipeline.prepare import PreparedJob, catalogue_of, plan_job, prepare
+from pipeline.prepare import PreparedJob, catalogue_of, collect_donors, plan_job, prepare
 from pipeline.rendering.exemplar import CHOSEN
 from pipeline.scene import INSTANCES_PER_CLASS
 from pipeline.sources.reading import CACHE_BYTES
@@ -136,8 +137,9 @@ def forecast(config: RenderConfig) -> Forecast:
     if job.out.exists():
         job.out.check_same_job(job.identity)
         state = f"resumes, {len(job.out.committed())} shards are committed"
-    records = index_scenes(job.source, job.used_scenes, size=config.size, mode=config.fit)
-    plan = plan_job(job, records, catalogue_of(job, records))
+    with TemporaryDirectory(prefix="hdsynth-") as scratch:
+        records, bank = collect_donors(job, Path(scratch) / "donors")
+        plan = plan_job(job, records, catalogue_of(job, records), donors=bank.index)
     edits: Counter[str] = Counter()
     pasted: Counter[str] = Counter()
     unedited = 0

@@ -11,7 +11,7 @@ from hdmodel.errors import ConfigError
 from pipeline.checkpoints import bundled_checkpoint, choose_checkpoint
 from pipeline.config import RenderConfig
 from pipeline.donors.bank import DonorBank, DonorIndex
-from pipeline.donors.writer import MIN_AREA
+from pipeline.donors.writer import index_and_collect
 from pipeline.errors import OutputError
 from pipeline.exemplars.catalogue import Catalogue
 from pipeline.indexing.index import index_scenes
@@ -67,6 +67,11 @@ class PreparedJob:
     def used_scenes(self) -> tuple[str, ...]:
         """The scenes that samples are made from; with few samples not all."""
         return self.scenes[: self.samples]
+
+    @property
+    def completes_donors(self) -> bool:
+        """Whether hidden parts of the donors of its own scenes are made up."""
+        return self.config.recompose.complete and not self.config.photo.is_copied
 
     @property
     def shards(self) -> int:
@@ -139,6 +144,8 @@ def prepare(config: RenderConfig) -> PreparedJob:
         identity["style"] = style.identity()
     if bank is not None:
         identity["donors"] = bank.sha256
+    if config.recompose.complete and not config.photo.is_copied:
+        identity["complete"] = True
     if exemplars is not None:
         identity["exemplars"] = _exemplar_identity(config, exemplars)
     if priors is not None:
@@ -198,6 +205,11 @@ def _exemplar_identity(config: RenderConfig, exemplars: Source) -> dict[str, Any
 def _named_bank(config: RenderConfig, taxonomy: Taxonomy) -> DonorBank | None:
     if config.recompose.donors is None:
         return None
+    if config.recompose.complete:
+        raise ConfigError(
+            "recompose.complete is for donors of the job's own scenes, and recompose.donors names "
+            "a bank; make that one with hdsynth donors build --complete"
+        )
     bank = DonorBank.open(config.recompose.donors)
     bank.check_fits(size=config.size, taxonomy=taxonomy)
     bank.check_masks()
@@ -243,23 +255,52 @@ def catalogue_of(job: PreparedJob, records: Sequence[SceneRecord]) -> Catalogue 
     return Catalogue.of([*found, *(known[name] for name in names if name in known)])
 
 
-def plan_job(job: PreparedJob, records: Sequence[SceneRecord], catalogue: Catalogue | None) -> Plan:
-    """The plan of a job, whose donors are those of the bank that it names, or of its own scenes.
+def collect_donors(job: PreparedJob, folder: Path) -> tuple[list[SceneRecord], DonorBank]:
+    """The records of a job's scenes, and its bank: if it names none, a new one in a folder.
+
+    Raises:
+        DatasetError: A scene cannot be used.
+    """
+    size, mode = job.config.size, job.config.fit
+    if job.bank is not None:
+        return index_scenes(job.source, job.used_scenes, size=size, mode=mode), job.bank
+    return index_and_collect(
+        folder,
+        job.config.dataset,
+        job.source,
+        job.used_scenes,
+        size=size,
+        mode=mode,
+        complete=job.completes_donors,
+    )
+
+
+def plan_job(
+    job: PreparedJob,
+    records: Sequence[SceneRecord],
+    catalogue: Catalogue | None,
+    *,
+    donors: DonorIndex,
+) -> Plan:
+    """The plan of a job.
 
     Args:
         job: The job.
         records: Of its scenes.
         catalogue: As from `catalogue_of`.
+        donors: As from `collect_donors`; completed ones are left out where photos are copied.
 
     Raises:
         ConfigError: It needs pixels of a class that no photo shows, and there is no generator.
     """
     records_by_name = {record.name: record for record in records}
+    if job.config.photo.is_copied:
+        donors = _only_seen(donors, asked=job.config.recompose.complete)
     plan = make_plan(
         job.policy,
         records,
         scenes=job.scenes,
-        donors=DonorIndex.of(records, min_area=MIN_AREA) if job.bank is None else job.bank.index,
+        donors=donors,
         priors=job.priors,
         taxonomy=job.taxonomy,
         samples=job.samples,
@@ -275,3 +316,21 @@ def plan_job(job: PreparedJob, records: Sequence[SceneRecord], catalogue: Catalo
             taxonomy=job.taxonomy,
         )
     return plan
+
+
+def _only_seen(donors: DonorIndex, *, asked: bool) -> DonorIndex:
+    """Donors whose pixels are all there to be copied; that others are left out is logged.
+
+    Args:
+        donors: The donors.
+        asked: Whether the job asks for completed ones of its own scenes.
+    """
+    seen = donors.only_seen()
+    if asked or len(seen) < len(donors):
+        count = "" if asked else f"{len(donors) - len(seen)} "
+        log.info(
+            "%scompleted donors are not used: photos are copied, and of what is made up there are "
+            "no pixels",
+            count,
+        )
+    return seen

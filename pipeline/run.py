@@ -16,11 +16,8 @@ from hdmodel.checkpoint import load_encoder, load_generator
 from pipeline.config import RenderConfig
 from pipeline.devices import candidate_devices
 from pipeline.donors.bank import DonorBank, donor_photo_reader
-from pipeline.donors.writer import index_and_collect
 from pipeline.errors import OutputError, RunError
 from pipeline.exemplars.catalogue import Catalogue
-from pipeline.indexing.index import index_scenes
-from pipeline.indexing.record import SceneRecord
 from pipeline.output.folder import OutputFolder, fingerprint
 from pipeline.output.lock import locked
 from pipeline.output.results import RunResults
@@ -28,7 +25,7 @@ from pipeline.output.store import create_store
 from pipeline.output.summary import RunSummary, failed_shards, summarise
 from pipeline.planning.plan import Plan, count_shards, write_plan
 from pipeline.planning.quotas import quota_lines, write_reports
-from pipeline.prepare import PreparedJob, catalogue_of, plan_job, prepare
+from pipeline.prepare import PreparedJob, catalogue_of, collect_donors, plan_job, prepare
 from pipeline.progress import progress_bar, watching
 from pipeline.rendering.generator import GeneratorSpec
 from pipeline.rendering.job import JobSpec, build
@@ -73,9 +70,9 @@ def render(
         with _writing(job.out), _claimed(job.out):
             return _finish(job, retry_failed=retry_failed, runner=runner)
     with TemporaryDirectory(prefix="hdsynth-") as scratch:
-        records, bank = _collect(job, Path(scratch) / "donors")
+        records, bank = collect_donors(job, Path(scratch) / "donors")
         catalogue = catalogue_of(job, records)
-        plan = plan_job(job, records, catalogue)
+        plan = plan_job(job, records, catalogue, donors=bank.index)
         for report in plan.quotas:
             if report.reasons:
                 log.warning("quota: %s", "; ".join(quota_lines([report])))
@@ -92,16 +89,6 @@ def _claimed(out: OutputFolder) -> Iterator[None]:
     out.root.mkdir(parents=True, exist_ok=True)
     with locked(out.root):
         yield
-
-
-def _collect(job: PreparedJob, folder: Path) -> tuple[list[SceneRecord], DonorBank]:
-    """The records of a job's scenes, and its bank: if it names none, a new one in a folder."""
-    size, mode = job.config.size, job.config.fit
-    if job.bank is not None:
-        return index_scenes(job.source, job.used_scenes, size=size, mode=mode), job.bank
-    return index_and_collect(
-        folder, job.config.dataset, job.source, job.used_scenes, size=size, mode=mode
-    )
 
 
 def _start(job: PreparedJob, plan: Plan, bank: DonorBank, catalogue: Catalogue | None) -> None:

@@ -39,6 +39,11 @@ def donors() -> None:
     type=click.Path(path_type=Path),
     help="The bank to make, a new or empty folder.",
 )
+@click.option(
+    "--complete",
+    is_flag=True,
+    help="Make up the hidden parts of donors after whole ones, where those fit well.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def build(
     *,
@@ -46,6 +51,7 @@ def build(
     fit: "FitMode",
     limit: int | None,
     to: Path,
+    complete: bool,
     as_json: bool,
     **dataset: Any,
 ) -> None:
@@ -58,7 +64,7 @@ def build(
     from pipeline.sources import DatasetConfig
 
     config = DatasetConfig.parse(dataset_keys(**dataset), origin="command line")
-    bank = build_bank(to, config, size=size, mode=fit, limit=limit)
+    bank = build_bank(to, config, size=size, mode=fit, limit=limit, complete=complete)
     _print(bank, as_json=as_json)
     if not as_json:
         click.echo(f"{to}: is a donor bank now. Next:")
@@ -119,13 +125,13 @@ def _print(bank: "DonorBank", *, as_json: bool) -> None:
     height, width = info.size
     title = f"{info.objects} donors from {len(bank.index.names)} scenes of {height}x{width}"
     table = Table(title=title, title_justify="left")
-    for column in ("class", "donors", "whole", "cut", "hidden", "heights (px)"):
+    for column in ("class", "donors", "whole", "cut", "hidden", "completed", "heights (px)"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for entry in classes:
         least, median, most = entry.heights
         table.add_row(
             escape(entry.name),
-            *map(str, (entry.donors, entry.whole, entry.cut, entry.hidden)),
+            *map(str, (entry.donors, entry.whole, entry.cut, entry.hidden, entry.completed)),
             f"{least} .. {median} .. {most}",
         )
     stdout.print(table)

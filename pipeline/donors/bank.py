@@ -1,7 +1,8 @@
 """Donors: the objects of a dataset that may be put into other scenes, and the bank of their shapes.
 
 A donor bank is a folder: `bank.yaml` says where its scenes come from, `taxonomy.yaml` what the
-ids mean, `index.parquet` has a row per object, and `masks.bin` the objects' shapes as packed bits.
+ids mean, `index.parquet` has a row per object, and `masks.bin` the objects' shapes as packed bits;
+after each completed shape follows the part of it that is made up.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from hdmodel.atomic import make_durable, temporary_name
 from hdmodel.errors import ConfigError
 from hdmodel.settings import Settings, read_yaml
 from pipeline.donors.completeness import WHOLE, completeness
+from pipeline.donors.shapes import map_bytes, mask_bytes, shape_offsets, unpacked_mask
 from pipeline.editing.cutout import Cutout, OperationSkipped
 from pipeline.errors import DatasetError
 from pipeline.fit import FitMode
@@ -50,6 +52,7 @@ SCHEMA = pa.schema(
         ("silhouette", pa.binary(SILHOUETTE[0] * SILHOUETTE[1] // 8)),
         ("obscured", pa.float32()),
         ("completeness", pa.float32()),
+        ("completed", pa.float32()),
         ("offset", pa.int64()),
     ]
 )
@@ -92,6 +95,8 @@ class DonorIndex:
     """The share of their contours that something nearer may hide, 0..1 [n]."""
     completeness: npt.NDArray[np.float32]
     """How completely they are seen, 0..1, judged among all donors of the index [n]."""
+    completed: npt.NDArray[np.float32]
+    """The share of their shapes that is made up, 0..1; 0 for all but completed ones [n]."""
 
     @classmethod
     def of(cls, records: Sequence[SceneRecord], *, min_area: int = 1) -> Self:
@@ -106,8 +111,10 @@ class DonorIndex:
             rows = donors_of(record, min_area=min_area)
             columns = {name: getattr(record, name)[rows] for name in _SHARED}
             scenes = np.zeros(len(rows), np.int32)
-            unknown = np.zeros(len(rows), np.float32)
-            parts.append(cls(record.size, (record.name,), scenes, **columns, completeness=unknown))
+            zeros = np.zeros(len(rows), np.float32)
+            names = (record.name,)
+            part = cls(record.size, names, scenes, **columns, completeness=zeros, completed=zeros)
+            parts.append(part)
         return cls.joined(parts)
 
     @classmethod
@@ -116,24 +123,28 @@ class DonorIndex:
         kept = [part for part in parts if len(part)] or [parts[0].select(np.zeros(0, np.intp))]
         starts = np.cumsum([0, *(len(part.names) for part in kept)])
         scenes = [part.scenes + start for part, start in zip(kept, starts[:-1], strict=True)]
+        columns = (*_SHARED, "completed")
         index = cls(
             size=parts[0].size,
             names=tuple(name for part in kept if len(part) for name in part.names),
             scenes=np.concatenate(scenes).astype(np.int32),
-            **{name: np.concatenate([getattr(part, name) for part in kept]) for name in _SHARED},
+            **{name: np.concatenate([getattr(part, name) for part in kept]) for name in columns},
             completeness=np.zeros(sum(map(len, kept)), np.float32),
         )
-        return replace(index, completeness=index._judged())
+        return index.judged()
 
-    def _judged(self) -> npt.NDArray[np.float32]:
-        return completeness(
+    def judged(self) -> Self:
+        """The same donors, their completeness judged among them."""
+        judged = completeness(
             classes=self.classes,
             scenes=self.scenes,
             boxes=self.boxes,
             silhouettes=self.silhouettes,
             obscured=self.obscured,
             single=(self.cut_sides == 0) & (self.pieces == 1),
+            seen=self.completed == 0,
         )
+        return replace(self, completeness=judged)
 
     @property
     def classes(self) -> npt.NDArray[np.int32]:
@@ -171,15 +182,16 @@ class DonorIndex:
 
     def select(self, rows: npt.NDArray[Any]) -> Self:
         """The donors of some rows: flags [n], or positions; the names stay."""
-        columns = {name: getattr(self, name)[rows] for name in ("scenes", *_SHARED, "completeness")}
-        return replace(self, **columns)
+        return replace(self, **{name: getattr(self, name)[rows] for name in _COLUMNS})
+
+    def only_seen(self) -> Self:
+        """Those of which nothing is made up, nor of what is one with them."""
+        made_up, partners = self.completed > 0, self.partner_rows
+        return self.select(~made_up & ~((partners >= 0) & made_up[partners]))
 
 
-_SHARED = tuple(
-    field.name
-    for field in fields(DonorIndex)
-    if field.name not in ("size", "names", "scenes", "completeness")
-)
+_COLUMNS = tuple(field.name for field in fields(DonorIndex) if field.name not in ("size", "names"))
+_SHARED = tuple(name for name in _COLUMNS if name not in ("scenes", "completeness", "completed"))
 """The columns that scene records have too."""
 
 
@@ -191,7 +203,7 @@ def donors_of(record: SceneRecord, *, min_area: int) -> npt.NDArray[np.intp]:
 class BankInfo(Settings):
     """What a bank's `bank.yaml` says."""
 
-    donor_bank: Literal[1] = 1
+    donor_bank: Literal[2] = 2
     """Version of the format."""
     dataset: DatasetConfig
     """Where the scenes lie; their photos are read from there."""
@@ -230,7 +242,7 @@ class DonorBank:
         try:
             taxonomy = Taxonomy.parse(read_yaml(path / TAXONOMY), origin=str(path / TAXONOMY))
             table = pq.read_table(path / INDEX, use_threads=False)
-            masks = _map_bytes(path / MASKS)
+            masks = map_bytes(path / MASKS)
         except (ConfigError, OSError, pa.ArrowException) as error:
             raise _damaged(path, str(error)) from None
         if not table.schema.equals(SCHEMA):
@@ -238,7 +250,7 @@ class DonorBank:
         index, offsets = _from_table(table, info.size)
         if content_hash(index, info.masks_sha256, taxonomy) != info.sha256:
             raise _damaged(path, f"{INDEX} or {TAXONOMY} is not as it was written")
-        if len(masks) != (wanted := int(_packed_lengths(index).sum())):
+        if len(masks) != (wanted := int(shape_offsets(index.boxes, index.completed)[-1])):
             raise _damaged(path, f"{MASKS} has {len(masks)} bytes, expected {wanted}")
         positions = {name: position for position, name in enumerate(index.names)}
         return cls(path, info, taxonomy, index, positions, offsets, masks)
@@ -268,6 +280,23 @@ class DonorBank:
             DatasetError: The bank has nothing of that scene.
             OperationSkipped: The scene has no such donor.
         """
+        row = self._row(scene, instance)
+        return self._shape(row, self._bits(row))
+
+    def seen(self, scene: str, instance: int) -> Cutout:
+        """The shape of a donor without what is made up; else, and as to errors, as `cutout`."""
+        row = self._row(scene, instance)
+        shape = self._shape(row, self._bits(row) & ~self._bits(row, made_up=True))
+        tightened = shape.tightened()
+        assert tightened is not None
+        return tightened
+
+    def made_up(self, scene: str, instance: int) -> npt.NDArray[np.bool_]:
+        """Which pixels of the box of `cutout` are made up, bool [h, w]; raises as that does."""
+        row = self._row(scene, instance)
+        return self._shape(row, self._bits(row, made_up=True)).mask
+
+    def _row(self, scene: str, instance: int) -> int:
         index = self.index
         position = self._positions.get(scene)
         if position is None:
@@ -279,12 +308,19 @@ class DonorBank:
         row = int(start + np.searchsorted(index.ids[start:end], instance))
         if row == end or index.ids[row] != instance:
             raise OperationSkipped(f"the donor bank has no object {instance} of scene {scene!r}")
-        top, left, bottom, right = index.boxes[row].tolist()
-        tall, wide = bottom - top, right - left
-        offset = int(self._offsets[row])
-        packed = self._masks[offset : offset + -(-tall * wide // 8)]
-        bits = np.unpackbits(packed, count=tall * wide)
-        return Cutout(top, left, bits.view(np.bool_).reshape(tall, wide))
+        return row
+
+    def _bits(self, row: int, *, made_up: bool = False) -> npt.NDArray[np.uint8]:
+        """The packed shape of a row, or its made-up part."""
+        length = int(mask_bytes(self.index.boxes[row]))
+        if made_up and self.index.completed[row] == 0:
+            return np.zeros(length, np.uint8)
+        offset = int(self._offsets[row]) + made_up * length
+        return self._masks[offset : offset + length]
+
+    def _shape(self, row: int, bits: npt.NDArray[np.uint8]) -> Cutout:
+        top, left, bottom, right = self.index.boxes[row].tolist()
+        return Cutout(top, left, unpacked_mask(bits, (bottom - top, right - left)))
 
     def open_source(self) -> Source:
         """The dataset that the scenes come from, with their photos.
@@ -341,14 +377,13 @@ def content_hash(index: DonorIndex, masks_sha256: str, taxonomy: Taxonomy) -> st
             (masks_sha256, taxonomy.fingerprint, repr(index.size), *map(repr, index.names))
         ).encode()
     )
-    for name in ("scenes", *_SHARED, "completeness"):
+    for name in _COLUMNS:
         content.update(np.ascontiguousarray(getattr(index, name)).data)
     return content.hexdigest()
 
 
 def to_table(index: DonorIndex) -> pa.Table:
     """The index as a table, a row per donor; shapes lie in the file in the same order."""
-    offsets = np.cumsum(_packed_lengths(index)) - _packed_lengths(index)
     boxes = dict(zip(BOX, index.boxes.T, strict=True))
     names = np.array(index.names, dtype=object)
     columns = {
@@ -365,7 +400,8 @@ def to_table(index: DonorIndex) -> pa.Table:
         "silhouette": [row.tobytes() for row in index.silhouettes],
         "obscured": index.obscured,
         "completeness": index.completeness,
-        "offset": offsets,
+        "completed": index.completed,
+        "offset": shape_offsets(index.boxes, index.completed)[:-1],
     }
     return pa.table([pa.array(columns[field.name], field.type) for field in SCHEMA], schema=SCHEMA)
 
@@ -393,6 +429,7 @@ def _from_table(table: pa.Table, size: tuple[int, int]) -> tuple[DonorIndex, npt
         silhouettes=_silhouettes(table["silhouette"]),
         obscured=column("obscured"),
         completeness=column("completeness"),
+        completed=column("completed"),
     )
     return index, column("offset")
 
@@ -401,19 +438,6 @@ def _silhouettes(column: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
     """Packed silhouettes [n, b] of a column of bytes."""
     packed = np.frombuffer(b"".join(column.to_pylist()), np.uint8)
     return packed.reshape(len(column), SILHOUETTE[0] * SILHOUETTE[1] // 8)
-
-
-def _packed_lengths(index: DonorIndex) -> npt.NDArray[np.int64]:
-    """Bytes of each shape [n]."""
-    top, left, bottom, right = index.boxes.astype(np.int64).T
-    lengths: npt.NDArray[np.int64] = -(-(bottom - top) * (right - left) // 8)
-    return lengths
-
-
-def _map_bytes(path: Path) -> npt.NDArray[np.uint8]:
-    if path.stat().st_size == 0:
-        return np.zeros(0, np.uint8)
-    return np.memmap(path, np.uint8, mode="r")
 
 
 def _read_info(path: Path) -> BankInfo:

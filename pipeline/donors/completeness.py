@@ -49,6 +49,7 @@ def completeness(
     silhouettes: npt.NDArray[np.uint8],
     obscured: npt.NDArray[np.floating],
     single: Flags,
+    seen: Flags,
 ) -> npt.NDArray[np.float32]:
     """How completely each donor is seen, 0..1 [n].
 
@@ -61,13 +62,14 @@ def completeness(
         silhouettes: Coarse shapes, as in `SceneRecord` [n, b].
         obscured: Shares of their contours that something nearer may hide [n].
         single: Which are in one piece, and not cut by the picture's border [n].
+        seen: Of which nothing is made up: they alone tell what their class looks like [n].
     """
     known = 1 - obscured.astype(np.float64)
     aspects = np.log((boxes[:, 3] - boxes[:, 1]) / (boxes[:, 2] - boxes[:, 0]))
     beside = max(1, round(BESIDE * (int(scenes.max(initial=0)) + 1)))
     for class_id in np.unique(classes):
         own = np.flatnonzero(classes == class_id)
-        free = own[single[own] & (obscured[own] < FREE)]
+        free = own[single[own] & seen[own] & (obscured[own] < FREE)]
         if len(free) >= FEWEST:
             cells = unpacked_silhouettes(silhouettes[own])
             usual, solid = _usual(cells, aspects[own], scenes[own], np.isin(own, free), beside)

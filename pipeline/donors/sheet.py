@@ -19,9 +19,11 @@ CELL = 88
 MARGIN, NAME_WIDTH = 16, 190
 TITLE_SIZE, NAME_SIZE, NOTE_SIZE = 24, 18, 13
 PAPER, INK, PALE = (255, 255, 255), (20, 20, 20), (95, 95, 95)
-SHAPE, CUT, HIDDEN = (70, 90, 120), (205, 30, 30), (240, 150, 20)
+SHAPE, MADE_UP = (70, 90, 120), (95, 185, 235)
+CUT, HIDDEN = (205, 30, 30), (240, 150, 20)
 HINT = (
-    "Each to its own scale; numbers are heights in pixels. Red: cut by the border; orange: hidden."
+    "Each to its own scale; numbers are heights in pixels. Red: cut by the border; orange: hidden; "
+    "light blue: made up."
 )
 
 
@@ -38,6 +40,8 @@ class ClassDonors:
     """Cut by the picture's border, or void that reaches it."""
     hidden: int
     """Hidden in part by something nearer."""
+    completed: int
+    """Made up in part, as something nearer hides that."""
     heights: tuple[int, int, int]
     """Least, median and largest height of the boxes, in pixels."""
 
@@ -57,6 +61,7 @@ def count_donors(bank: DonorBank) -> list[ClassDonors]:
                 whole=int(own.whole.sum()),
                 cut=int((own.cut_sides > 0).sum()),
                 hidden=int((own.hidden_sides > 0).sum()),
+                completed=int((own.completed > 0).sum()),
                 heights=(least, median, most),
             )
         )
@@ -88,7 +93,7 @@ def draw_donor_sheet(bank: DonorBank) -> Photo:
         pen.text((MARGIN, y), entry.name, INK, _font(NAME_SIZE))
         for place, text in enumerate(
             (f"donors: {entry.donors}", f"whole: {entry.whole}", f"cut: {entry.cut}",
-             f"hidden: {entry.hidden}")
+             f"hidden: {entry.hidden}", f"completed: {entry.completed}")
         ):  # fmt: skip
             spot = (MARGIN, y + NAME_SIZE + 6 + place * (NOTE_SIZE + 3))
             pen.text(spot, text, PALE, _font(NOTE_SIZE))
@@ -113,7 +118,8 @@ def _spread(index: DonorIndex, class_id: int) -> list[int]:
 def _silhouette(bank: DonorBank, row: int) -> Photo:
     """One donor in its cell, standing at its lower edge, with bars at sides that are incomplete."""
     index = bank.index
-    mask = bank.cutout(index.names[index.scenes[row]], int(index.ids[row])).mask
+    key = index.names[index.scenes[row]], int(index.ids[row])
+    mask, made_up = bank.cutout(*key).mask, bank.made_up(*key)
     inner = CELL - 8
     ratio = inner / max(mask.shape)
     tall, wide = (max(1, round(length * ratio)) for length in mask.shape)
@@ -125,6 +131,7 @@ def _silhouette(bank: DonorBank, row: int) -> Photo:
     bottom, left = CELL - 4, 4 + (inner - wide) // 2
     part = cell[bottom - tall : bottom, left : left + wide]
     part[mask[rows[:, None], columns]] = SHAPE
+    part[made_up[rows[:, None], columns]] = MADE_UP
     for sides, color in ((index.hidden_sides[row], HIDDEN), (index.cut_sides[row], CUT)):
         _mark(cell, int(sides), color, box=(bottom - tall, left, bottom, left + wide))
     return cell

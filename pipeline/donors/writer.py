@@ -2,13 +2,15 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow.parquet as pq
 import yaml
 
@@ -26,10 +28,19 @@ from pipeline.donors.bank import (
     settle,
     to_table,
 )
+from pipeline.donors.completion import (
+    CompletedDonor,
+    complete_donors,
+    hidden_donors,
+    with_completed,
+)
+from pipeline.donors.shapes import map_bytes, packed_mask, shape_offsets, unpacked_mask
+from pipeline.donors.surroundings import PackedSurroundings
 from pipeline.fit import FitMode, fit
 from pipeline.indexing.index import measure_scenes, warn_without_objects
 from pipeline.indexing.record import SceneRecord, index_scene
 from pipeline.output.targets import check_new
+from pipeline.roles import class_roles
 from pipeline.scene import InstanceMap, Scene
 from pipeline.sources import DatasetConfig, Source, open_source
 from pipeline.sources.config import resolved_dataset
@@ -46,6 +57,8 @@ class PackedScene:
 
     record: SceneRecord
     masks: bytes
+    hidden: Mapping[int, PackedSurroundings] = field(default_factory=dict)
+    """What lies around donors that may be completed, by instance id."""
 
 
 def pack_scene(record: SceneRecord, instance: InstanceMap) -> PackedScene:
@@ -59,8 +72,24 @@ def pack_scene(record: SceneRecord, instance: InstanceMap) -> PackedScene:
     for row in donors_of(record, min_area=MIN_AREA):
         top, left, bottom, right = record.boxes[row]
         mask = instance[top:bottom, left:right] == record.ids[row]
-        packed.append(np.packbits(mask.ravel()).tobytes())
+        packed.append(packed_mask(mask))
     return PackedScene(record, b"".join(packed))
+
+
+def collect(scene: Scene, taxonomy: Taxonomy, *, complete: bool) -> PackedScene:
+    """Measure a scene and pack its donors.
+
+    Args:
+        scene: The scene.
+        taxonomy: Its taxonomy.
+        complete: Whether to keep what hidden donors are completed with.
+    """
+    record = index_scene(scene, taxonomy)
+    packed = pack_scene(record, scene.instance)
+    if not complete:
+        return packed
+    hidden = hidden_donors(scene, record, class_roles(taxonomy), min_area=MIN_AREA)
+    return replace(packed, hidden=hidden)
 
 
 class BankWriter:
@@ -83,18 +112,22 @@ class BankWriter:
         self._masks = (folder / MASKS).open("wb")
         self._digest = hashlib.sha256()
         self._parts: list[DonorIndex] = []
+        self._hidden: dict[tuple[str, int], PackedSurroundings] = {}
 
     def add(self, scene: PackedScene) -> None:
         """Append a scene."""
-        self._masks.write(scene.masks)
-        self._digest.update(scene.masks)
+        self._write(scene.masks)
+        name = scene.record.name
+        self._hidden.update({(name, number): around for number, around in scene.hidden.items()})
         # The record itself, with its map, need not be kept.
         self._parts.append(DonorIndex.of([scene.record], min_area=MIN_AREA))
 
     def finish(self) -> None:
-        """Write all but the shapes, which are there."""
-        self._masks.close()
+        """Complete donors, if their surroundings were kept, and write all but the shapes."""
         index = DonorIndex.joined(self._parts)
+        if self._hidden:
+            index = self._complete(index)
+        self._masks.close()
         pq.write_table(to_table(index), self._folder / INDEX, compression="zstd")
         taxonomy = yaml.safe_dump(
             self._taxonomy.to_plain(), sort_keys=False, default_flow_style=None
@@ -113,9 +146,38 @@ class BankWriter:
         text = yaml.safe_dump(info.to_plain(), sort_keys=False)
         (self._folder / INFO).write_text(text, encoding="utf-8")
 
+    def _complete(self, index: DonorIndex) -> DonorIndex:
+        """Complete donors, and write the shapes anew if there are any; their index."""
+        self._masks.close()
+        seen, before = self._folder / MASKS, self._folder / f"{MASKS}.seen"
+        seen.replace(before)
+        masks = map_bytes(before)
+        starts = shape_offsets(index.boxes, index.completed)
+
+        def read(row: int) -> npt.NDArray[np.bool_]:
+            top, left, bottom, right = index.boxes[row].tolist()
+            return unpacked_mask(masks[starts[row] : starts[row + 1]], (bottom - top, right - left))
+
+        found = complete_donors(index, self._hidden, read)
+        self._masks, self._digest = seen.open("wb"), hashlib.sha256()
+        for row, (start, end) in enumerate(pairwise(starts.tolist())):
+            donor = found.get(row)
+            self._write(masks[start:end].tobytes() if donor is None else _both(donor))
+        before.unlink()
+        return with_completed(index, found)
+
+    def _write(self, shapes: bytes) -> None:
+        self._masks.write(shapes)
+        self._digest.update(shapes)
+
     def close(self) -> None:
         """Close the file of shapes."""
         self._masks.close()
+
+
+def _both(donor: CompletedDonor) -> bytes:
+    """A completed shape, and the part of it that is made up."""
+    return packed_mask(donor.mask) + packed_mask(donor.made_up)
 
 
 @contextmanager
@@ -160,6 +222,7 @@ def build_bank(
     size: tuple[int, int],
     mode: FitMode,
     limit: int | None = None,
+    complete: bool = False,
 ) -> DonorBank:
     """Collect the donors of a dataset.
 
@@ -169,6 +232,7 @@ def build_bank(
         size: Height and width to which they are fitted.
         mode: How they are fitted.
         limit: Use at most so many scenes, spread evenly; all if none is given.
+        complete: Whether to make up the hidden parts of donors.
 
     Raises:
         OutputError: `to` holds something.
@@ -182,7 +246,7 @@ def build_bank(
 
     def pack(name: str) -> PackedScene:
         scene = fit(source.read(name, photo=False), size, mode, taxonomy=source.taxonomy)
-        return pack_scene(index_scene(scene, source.taxonomy), scene.instance)
+        return collect(scene, source.taxonomy, complete=complete)
 
     with new_bank(to, dataset=dataset, size=size, fit=mode, taxonomy=source.taxonomy) as writer:
         for packed in map_in_threads(pack, names, title="collecting donors"):
@@ -198,6 +262,7 @@ def index_and_collect(
     *,
     size: tuple[int, int],
     mode: FitMode,
+    complete: bool,
 ) -> tuple[list[SceneRecord], DonorBank]:
     """Index the scenes of a job and collect their donors, each scene read once.
 
@@ -208,6 +273,7 @@ def index_and_collect(
         names: The scenes of it.
         size: Height and width to which they are fitted.
         mode: How they are fitted.
+        complete: Whether to make up the hidden parts of donors.
 
     Raises:
         DatasetError: Files are unreadable or do not fit; the message names the first few.
@@ -215,7 +281,7 @@ def index_and_collect(
     taxonomy = source.taxonomy
 
     def pack(scene: Scene) -> PackedScene:
-        return pack_scene(index_scene(scene, taxonomy), scene.instance)
+        return collect(scene, taxonomy, complete=complete)
 
     records = []
     with new_bank(to, dataset=dataset, size=size, fit=mode, taxonomy=taxonomy) as writer:

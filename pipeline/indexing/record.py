@@ -8,6 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from pipeline.indexing.edges import Contours, Edges, Flags, Objects, trace
+from pipeline.indexing.reaches import stuff_reaches, uprights_between
 from pipeline.roles import ClassRoles, class_roles
 from pipeline.scene import INSTANCES_PER_CLASS, LabelMap, Scene
 from pipeline.taxonomy import Taxonomy
@@ -107,7 +108,7 @@ class SceneRecord:
             boxes=boxes,
             cut_sides=_mirrored_sides(self.cut_sides),
             hidden_sides=_mirrored_sides(self.hidden_sides),
-            silhouettes=_packed(unpacked_silhouettes(self.silhouettes)[:, :, ::-1]),
+            silhouettes=packed_silhouettes(unpacked_silhouettes(self.silhouettes)[:, :, ::-1]),
             grid=self.grid[:, ::-1],
         )
 
@@ -153,7 +154,7 @@ def index_scene(scene: Scene, taxonomy: Taxonomy) -> SceneRecord:
         occluding=occluding,
         cut_sides=cut_sides,
         hidden_sides=_sides_of(objects, edges, hiding, width=width),
-        pieces=np.array([_pieces(mask) for mask in masks], np.int16),
+        pieces=np.array([pieces_of(mask) for mask in masks], np.int16),
         companions=companions,
         partners=np.where(partners >= 0, objects.ids[partners], 0).astype(np.int32)
         if len(masks)
@@ -166,7 +167,7 @@ def index_scene(scene: Scene, taxonomy: Taxonomy) -> SceneRecord:
             ],
             np.int16,
         ),
-        silhouettes=_packed([silhouette(mask) for mask in masks]),
+        silhouettes=packed_silhouettes([silhouette(mask) for mask in masks]),
         pixels=np.bincount(scene.label.ravel(), minlength=taxonomy.num_classes).astype(np.int32),
         grid=_coarse(scene.label),
     )
@@ -194,7 +195,7 @@ def unpacked_silhouettes(packed: npt.NDArray[np.uint8]) -> Flags:
     return cells
 
 
-def _packed(cells: Flags | list[Flags]) -> npt.NDArray[np.uint8]:
+def packed_silhouettes(cells: Flags | list[Flags]) -> npt.NDArray[np.uint8]:
     """Silhouettes, bool [n, *SILHOUETTE], as packed bits [n, b]."""
     flat = np.array(cells, np.bool_).reshape(len(cells), SILHOUETTE[0] * SILHOUETTE[1])
     return np.packbits(flat, axis=1)
@@ -383,19 +384,12 @@ def _obscured(
     label, ids = (m.ravel()[edges.outer] for m in (scene.label, scene.instance))
     lowest = objects.boxes[edges.owners, 2] - 1
     others = found.positions[ids]
-    reaches = np.where(others >= 0, objects.boxes[others, 2] - 1, -1)
+    reaches = np.where(
+        others >= 0, objects.boxes[others, 2] - 1, stuff_reaches(scene, roles, edges.outer)
+    )
     reaches[(others >= 0) & (others == partners[edges.owners])] = -1
-    stuff = scene.instance < INSTANCES_PER_CLASS
-    for classes_of, reach in (
-        (roles.upright, _part_ends),
-        (roles.frozen, _run_ends),
-        (roles.thing, _run_ends),
-    ):
-        chosen: Flags = (others < 0) & classes_of[label]
-        if chosen.any():
-            reaches[chosen] = reach(classes_of[scene.label] & stuff, edges.outer[chosen])
     hiding = reaches > lowest
-    hiding |= _between(scene, edges, roles.upright)
+    hiding |= uprights_between(scene, edges, roles.upright)
     # What lies right below its lowest part, and cannot carry it, stands before it.
     carried: Flags = np.any(roles.support, axis=1)[classes[edges.owners]]
     tall = objects.boxes[edges.owners, 2] - objects.boxes[edges.owners, 0]
@@ -416,64 +410,6 @@ def _obscured(
     return share
 
 
-def _between(scene: Scene, edges: Edges, upright: Flags) -> Flags:
-    """Which edges lead to upright stuff beyond which the same object goes on in its row [m].
-
-    A pole between two parts of an object stands before it, wherever its foot is.
-
-    Args:
-        scene: The scene.
-        edges: The edges.
-        upright: The classes of such stuff [num_classes].
-    """
-    found = edges.sideways & upright[scene.label.ravel()[edges.outer]]
-    at = np.flatnonzero(found)
-    if not len(at):
-        return found
-    width, ids = scene.size[1], scene.instance
-    rows, columns = edges.outer[at] // width, edges.outer[at] % width
-    lines, inverse = np.unique(rows, return_inverse=True)
-    other = ~upright[scene.label[lines]]
-    here = np.arange(width, dtype=np.int32)
-    before = np.maximum.accumulate(np.where(other, here, np.int32(-1)), axis=1)
-    after = np.minimum.accumulate(np.where(other, here, np.int32(width))[:, ::-1], axis=1)[:, ::-1]
-    ends = np.where(
-        edges.outer[at] > edges.inner[at], after[inverse, columns], before[inverse, columns]
-    )
-    inside = (ends >= 0) & (ends < width)
-    same = ids[rows, ends.clip(0, width - 1)] == ids.ravel()[edges.inner[at]]
-    found[at] = inside & same
-    return found
-
-
-def _part_ends(there: Flags, pixels: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """The lowest row of the 8-connected part that each of some pixels is of [k].
-
-    Args:
-        there: Where the parts are [H, W].
-        pixels: Positions in the flattened map, all of them there [k].
-    """
-    parts, _ = ndimage.label(there, structure=np.ones((3, 3), np.int8))
-    rows = [0, *(down.stop - 1 for down, _ in ndimage.find_objects(parts))]
-    ends: npt.NDArray[np.intp] = np.array(rows)[parts.ravel()[pixels]]
-    return ends
-
-
-def _run_ends(there: Flags, pixels: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """The lowest row of the vertical run that each of some pixels is of [k].
-
-    Args:
-        there: Where the runs are [H, W].
-        pixels: Positions in the flattened map, all of them there [k].
-    """
-    width = there.shape[1]
-    columns, inverse = np.unique(pixels % width, return_inverse=True)
-    rows = np.arange(len(there), dtype=np.int32)[:, None]
-    stops = np.where(there[:, columns], np.int32(len(there)), rows)[::-1]
-    ends: npt.NDArray[np.intp] = np.minimum.accumulate(stops)[::-1][pixels // width, inverse] - 1
-    return ends
-
-
 def _border_pixels(scene: Scene, objects: Objects) -> npt.NDArray[np.intp]:
     """How many pixels of each object lie at the picture's border, counted once per side [n]."""
     ids = scene.instance
@@ -484,7 +420,7 @@ def _border_pixels(scene: Scene, objects: Objects) -> npt.NDArray[np.intp]:
     return counted
 
 
-def _pieces(mask: Flags) -> int:
+def pieces_of(mask: Flags) -> int:
     """The number of a mask's 8-connected pieces."""
     pieces: int = ndimage.label(mask, structure=np.ones((3, 3), np.int8))[1]
     return pieces

@@ -193,7 +193,7 @@ def apply_program(
     read = scenes.reader(photo=photo is not None and photo.is_composite)
     composite = None
     if photo is None or not photo.is_copied:
-        donor_shapes = scenes.donors(read)
+        donor_shapes = scenes.donors(read, copied=False)
         made = recompose(program, read(program.scene), donor_shapes, taxonomy=scenes.taxonomy)
     else:
         composer = _composer(
@@ -284,9 +284,14 @@ class _Scenes:
             source or self.source, self.taxonomy, size=self.size, mode=self.fit, photo=photo
         )
 
-    def donors(self, read: SceneReader) -> Donors:
-        """Finds the shapes of donors: in the bank, else in the scenes."""
-        return scene_donors(read) if self.bank is None else self.bank.cutout
+    def donors(self, read: SceneReader, *, copied: bool) -> Donors:
+        """Finds the shapes of donors, for copied photos as far as they are seen.
+
+        They are in the bank, else in the scenes.
+        """
+        if self.bank is None:
+            return scene_donors(read)
+        return self.bank.seen if copied else self.bank.cutout
 
     def donor_photos(self) -> SceneReader | None:
         """A reader of the scenes of the bank's donors, with photos."""
@@ -350,7 +355,7 @@ def _composer(
         exemplars = open_exemplars(photo, scenes.dataset, scenes.source)
     return make_composer(
         photo,
-        scenes.donors(read),
+        scenes.donors(read, copied=True),
         read,
         read_donors=scenes.donor_photos(),
         read_exemplars=scenes.reader(photo=True, source=exemplars),
