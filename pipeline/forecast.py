@@ -149,8 +149,8 @@ def forecast(config: RenderConfig) -> Forecast:
         for operation in program.operations:
             edits[operation.op] += 1
             if isinstance(operation, Paste | Replace):
-                class_id = operation.donor_instance // INSTANCES_PER_CLASS
-                pasted[job.taxonomy.classes[class_id].name] += 1
+                for instance in (operation.donor_instance, *operation.donor_along):
+                    pasted[job.taxonomy.class_names[instance // INSTANCES_PER_CLASS]] += 1
     return Forecast(
         out=str(job.out.root),
         state=state,

@@ -23,7 +23,7 @@ from pipeline.output.lock import locked
 from pipeline.output.results import RunResults
 from pipeline.output.store import create_store
 from pipeline.output.summary import RunSummary, failed_shards, summarise
-from pipeline.planning.plan import Plan, count_shards, write_plan
+from pipeline.planning.plan import Plan, check_programs, count_shards, write_plan
 from pipeline.planning.quotas import quota_lines, write_reports
 from pipeline.prepare import PreparedJob, catalogue_of, collect_donors, plan_job, prepare
 from pipeline.progress import progress_bar, watching
@@ -67,6 +67,7 @@ def render(
     resume = job.out.exists() and not overwrite
     if resume:
         job.out.check_same_job(job.identity)
+        check_programs(job.out.plan)
         with _writing(job.out), _claimed(job.out):
             return _finish(job, retry_failed=retry_failed, runner=runner)
     with TemporaryDirectory(prefix="hdsynth-") as scratch:

@@ -30,8 +30,9 @@ from pipeline.taxonomy import Taxonomy
 
 CITY = Taxonomy.load("cityscapes")
 SURFACES = (7, 8, 9, 11, 17, 21, 23)
-FROZEN = (0, 1, 4)
-THINGS = (24, 26, 33)
+FRAME, CLUTTER = (1,), (0, 4)
+FROZEN = FRAME + CLUTTER
+THINGS = (24, 25, 26, 33)
 slowly = settings(deadline=None, max_examples=60)
 
 

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from hdsynth.cli import main
 from pipeline.output.folder import OutputFolder
+from pipeline.planning.plan import write_plan
 from tests.datasets import label_file, write_checkpoint, write_cityscapes
 from tests.plans import read_plan
 
@@ -174,3 +176,37 @@ def test_an_interrupt_is_exit_code_130_and_can_be_resumed(
     assert len(OutputFolder(out).committed()) < 1500
     status = json.loads(run("status", str(out), "--json").stdout)
     assert status["shards_planned"] == 1500
+
+
+def as_version_1(program: str) -> str:
+    """A program as earlier versions wrote it."""
+    plain = json.loads(program)
+    operations = [
+        {k: v for k, v in operation.items() if k not in ("along", "donor_along", "seed")}
+        for operation in plain["operations"]
+    ]
+    return json.dumps({**plain, "version": 1, "operations": operations})
+
+
+def test_runs_of_earlier_versions_are_refused_in_one_line(
+    world: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = ("render", *arguments(world, checkpoint, out, "--set", "recompose.policy=light"))
+    assert run(*command).exit_code == 0
+    folder = OutputFolder(out)
+    rows = [replace(row, program=as_version_1(row.program)) for row in read_plan(folder.plan)]
+    write_plan(folder.plan, rows, shard_size=2)
+    folder.manifest(1).unlink()  # stopped before its second shard
+    for again in (
+        command,
+        ("replay", str(out), "0", "--to", str(tmp_path / "sample")),
+        ("replay", str(out), "0", "--to", str(tmp_path / "maps"), "--maps-only"),
+    ):
+        result = run(*again)
+        assert result.exit_code == 2, result.output
+        (line,) = result.stderr.strip().splitlines()[-1:]
+        assert "the program of sample" in line, result.stderr
+        assert "not one of this version of hdsynth (version: Input should be 2)" in line
+        assert "render the job anew" in line
+        assert "Traceback" not in result.output

@@ -1,5 +1,6 @@
 import io
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from pipeline.sources import DatasetConfig, open_source
 from pipeline.taxonomy import Taxonomy
 from tests.datasets import stem, write_cityscapes
 from tests.edited_scenes import scenes
-from tests.scenes import CAR, PERSON, street
+from tests.scenes import CAR, PERSON, street, with_cyclist
 
 CITY = Taxonomy.load("cityscapes")
 NOWHERE = DatasetConfig(root="/nowhere", format="cityscapes", split="val")
@@ -70,6 +71,9 @@ def test_a_bank_gives_back_every_shape(
     listed = [(index.names[s], i) for s, i in zip(index.scenes, index.ids.tolist(), strict=True)]
     assert set(listed) == kept
     assert len(listed) == len(kept) == bank.info.objects
+    again = DonorIndex.of([index_scene(scene, CITY) for scene in pair], min_area=MIN_AREA)
+    for field in fields(DonorIndex):
+        np.testing.assert_array_equal(getattr(index, field.name), getattr(again, field.name))
 
 
 @settings(deadline=None, max_examples=40)
@@ -89,12 +93,23 @@ def test_an_index_has_the_columns_of_the_records(found: list[Scene], min_area: i
         record: SceneRecord = records[number]
         assert index.scenes[place] == used.index(number)
         assert index.names[index.scenes[place]] == record.name
-        for name in ("ids", "areas", "ground", "cut_sides", "hidden_sides", "pieces", "companions"):
+        for name in (
+            "ids", "areas", "ground", "cut_sides", "hidden_sides", "pieces", "companions",
+            "partners", "obscured",
+        ):  # fmt: skip
             assert getattr(index, name)[place] == getattr(record, name)[position]
             assert getattr(index, name).dtype == getattr(record, name).dtype
         assert index.boxes[place].tolist() == record.boxes[position].tolist()
         assert index.classes[place] == record.ids[position] // 1000
         assert index.heights[place] == record.boxes[position, 2] - record.boxes[position, 0]
+        packed = index.silhouettes[place].tobytes()
+        assert packed == record.silhouettes[position].tobytes()
+        partner = index.partner_rows[place]
+        listed = record.partners[position] in index.ids[index.scenes == index.scenes[place]]
+        assert (partner >= 0) == listed
+        if listed:
+            assert index.ids[partner] == record.partners[position]
+            assert index.scenes[partner] == index.scenes[place]
     chosen = index.select(index.whole)
     assert chosen.ids.tolist() == index.ids[index.whole].tolist()
 
@@ -115,6 +130,23 @@ def test_whole_donors_are_neither_cut_nor_hidden_nor_in_pieces() -> None:
     assert made.pieces.tolist() == [1, 1, 1, 2, 1]
     assert made.whole.tolist() == [False, False, True, False, True]
     assert not (made.cut_sides & BOTTOM).any()
+
+
+def test_a_bank_keeps_partners_and_completeness(tmp_path: Path) -> None:
+    pair = (
+        street("a", height=64, width=128),
+        with_cyclist(street("b", height=64, width=128), 34, 40),
+    )
+    bank = write_bank(tmp_path / "bank", pair)
+    index = bank.index
+    at = {key: row for row, key in enumerate(index.keys)}
+    rider, bicycle = at["b", 25000], at["b", 33000]
+    assert index.partners[[rider, bicycle]].tolist() == [33000, 25000]
+    assert index.partner_rows[[rider, bicycle]].tolist() == [bicycle, rider]
+    assert (np.delete(index.partner_rows, [rider, bicycle]) == -1).all()
+    fitted = DonorIndex.of([index_scene(scene, CITY) for scene in pair])
+    assert index.completeness.tolist() == fitted.completeness.tolist()
+    assert index.completeness[at["a", 26000]] == 1
 
 
 def test_a_bank_of_a_dataset(tmp_path: Path) -> None:
@@ -200,7 +232,7 @@ def test_damaged_banks_are_refused_in_one_line(tmp_path: Path, name: str, damage
 def test_other_folders_are_no_banks(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"not a donor bank, expected a folder with bank\.yaml"):
         DonorBank.open(tmp_path)
-    (tmp_path / INFO).write_text(yaml.safe_dump({"donor_bank": 2}))
+    (tmp_path / INFO).write_text(yaml.safe_dump({"donor_bank": 1}))
     with pytest.raises(DatasetError, match="not a whole donor bank of this version"):
         DonorBank.open(tmp_path)
 

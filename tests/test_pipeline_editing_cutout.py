@@ -2,12 +2,23 @@ from fractions import Fraction
 from math import floor
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from pipeline.editing.appearance import Appearance
-from pipeline.editing.cutout import Cutout, OperationSkipped, cut_out, place
+from pipeline.editing.cutout import (
+    Cutout,
+    OperationSkipped,
+    cut_out,
+    joint_box,
+    place,
+    place_together,
+    stand_in,
+    tight,
+)
 from pipeline.editing.program import Jitter
 from pipeline.editing.recompose import edit
 from pipeline.editing.shade import Shade
@@ -94,3 +105,64 @@ def test_bending_keeps_the_feet_and_stays_near_the_contour() -> None:
         assert mask[inner].all()
         assert np.flatnonzero(mask.any(axis=1))[-1] == 90
     assert len(shapes) == 40
+
+
+@slowly
+@given(
+    hnp.arrays(
+        np.int8, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 3)
+    ),
+    st.sampled_from([0.25, 0.8, 1.0, 1.3, 3.1]),
+    st.booleans(),
+)
+def test_shapes_that_are_one_stay_together(
+    parts: npt.NDArray[np.int8], scale: float, flip: bool
+) -> None:
+    """Laid together they are the parts of what all of them in one shape would be."""
+    values = [value for value in (1, 2, 3) if (parts == value).any()]
+    assume(values)
+    shapes = [tight(parts == value, top=5, left=-3) for value in values]
+    whole = tight(parts > 0, top=5, left=-3)
+    assert whole is not None
+    found = [shape for shape in shapes if shape is not None]
+    at = {"row": 20, "column": 7, "scale": scale, "flip": flip}
+    try:
+        placed = place_together(found, **at)  # type: ignore[arg-type]
+    except OperationSkipped:
+        assert scale < 1  # nothing is left of one of them
+        return
+    expected = place(whole, **at)  # type: ignore[arg-type]
+    pixels = [
+        {(shape.top + r, shape.left + c) for r, c in np.argwhere(shape.mask)} for shape in placed
+    ]
+    assert sum(map(len, pixels)) == len(set().union(*pixels))
+    assert set().union(*pixels) == {
+        (expected.top + r, expected.left + c) for r, c in np.argwhere(expected.mask)
+    }
+    # All stand where the lowest of them does.
+    assert joint_box(placed)[1:3] == (7, 21)
+    assert {shape.contact_row for shape in placed} == {20}
+
+
+@slowly
+@given(st.integers(-9, 20), st.integers(1, 20), st.sampled_from([0.5, 1.0, 1.7]), st.booleans())
+def test_stand_ins_stand_at_the_feet_and_the_middle(
+    left: int, wide: int, scale: float, flip: bool
+) -> None:
+    body, wheel = Cutout(0, 4, np.ones((6, 3), np.bool_)), Cutout(4, 2, np.ones((4, 9), np.bool_))
+    placed = stand_in([body, wheel], for_box=(3, left, 30, left + wide), scale=scale, flip=flip)
+    _, first, bottom, end = joint_box(placed)
+    assert bottom == 30
+    assert abs((first + end) - (2 * left + wide)) <= 1
+
+
+def test_mirroring_tightening_and_sampling_keep_the_common_contact_row() -> None:
+    shape = Cutout(2, 3, np.pad(np.ones((4, 2), np.bool_), 1), reach=4)
+    assert shape.contact_row == 11
+    assert shape.mirrored().contact_row == 11
+    inner = shape.tightened()
+    assert inner is not None
+    assert (inner.box, inner.contact_row) == ((3, 4, 7, 6), 11)
+    doubled = inner.sampled(np.arange(40) // 2, np.arange(40) // 2)
+    assert doubled is not None
+    assert doubled.contact_row == 2 * (11 + 1) - 1

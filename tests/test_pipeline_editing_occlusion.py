@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from pipeline.editing.canvas import Canvas
 from pipeline.editing.cutout import Cutout, OperationSkipped
 from pipeline.editing.object_state import ObjectState
-from pipeline.editing.program import Move
+from pipeline.editing.program import Drop, Move
 from pipeline.roles import class_roles
 from pipeline.scene import Scene
-from tests.edited_scenes import CITY, FROZEN, run, scenes, slowly
-from tests.scenes import CAR, PERSON, street
+from tests.edited_scenes import CITY, CLUTTER, FRAME, run, scenes, slowly
+from tests.scenes import CAR, PERSON, ROAD, street
 
 ROLES = class_roles(CITY)
 POLE = 17
@@ -55,7 +55,12 @@ def test_paste_obeys_contact_rows_pixel_by_pixel(
     expected = scene.instance.copy()
     for row, column in zip(*np.nonzero(mask), strict=True):
         y, x = top + row, left + column
-        if not (0 <= y < height and 0 <= x < width) or scene.label[y, x] in FROZEN:
+        if not (0 <= y < height and 0 <= x < width) or scene.label[y, x] in FRAME:
+            continue
+        if scene.label[y, x] in CLUTTER:
+            # Clutter that goes straight on to below the contact row, or to the border, stays.
+            if not np.isin(scene.label[y : max(contact, -1) + 2, x], CLUTTER).all():
+                expected[y, x] = 26900
             continue
         if scene.label[y, x] == POLE:
             lowest = lowest_of_pole(scene, y, x, top=max(top, 0), left=left)
@@ -121,3 +126,58 @@ def test_crowds_hide_what_stands_further_up() -> None:
     scene = Scene(name="street", label=label, instance=instance)
     result = run(scene, Move(instance=26000, rows=2, columns=14))
     assert (result.scene.label[18:30, 20:30] == PERSON).all()
+
+
+def with_stuff(class_id: int, *boxes: tuple[slice, slice]) -> Scene:
+    """The street with stuff or void in some boxes."""
+    scene = street()
+    label, instance = scene.label.copy(), scene.instance.copy()
+    for box in boxes:
+        label[box] = instance[box] = class_id
+    return Scene(name="street", label=label, instance=instance)
+
+
+TO_THE_LEFT = Move(instance=26001, rows=0, columns=-24)  # rows 20..25, columns 8..19
+
+
+@pytest.mark.parametrize(("class_id", "covered"), [(4, True), (0, True), (1, False), (3, False)])
+def test_clutter_in_midair_is_covered_and_the_frame_is_not(class_id: int, covered: bool) -> None:
+    patch = np.s_[21:24, 10:13]
+    result = run(with_stuff(class_id, patch), TO_THE_LEFT)
+    assert (result.scene.instance[patch] == 26001).all() == covered
+    (car,) = [r for r in result.instances if r.id == 26001]
+    assert car.visible_fraction == (1.0 if covered else 63 / 72)
+
+
+@pytest.mark.parametrize(("last", "covered"), [(24, True), (25, True), (26, False), (31, False)])
+def test_a_post_of_clutter_stays_before_what_stands_farther_up(last: int, covered: bool) -> None:
+    post = np.s_[17 : last + 1, 12:13]
+    result = run(with_stuff(4, post), TO_THE_LEFT)
+    over = np.s_[20:26, 12]
+    assert (result.scene.instance[over] == 26001).all() == covered
+    assert (result.scene.label[over] == 4).any() != covered
+    assert (result.scene.label[17:20, 12] == 4).all()
+
+
+def test_clutter_goes_on_behind_what_stood_in_its_midst() -> None:
+    around = np.s_[17:30, 28:50]
+    scene = with_stuff(5, around)
+    car = np.s_[20:26, 32:44]
+    scene.label[car], scene.instance[car] = CAR, 26001
+    result = run(scene, Drop(instance=26001))
+    assert (result.scene.label[car] == 5).mean() > 0.5
+    # Where there is only a little of it, as here, what stood before it uncovers the road.
+    scene = with_stuff(5, np.s_[24:26, 44:46])
+    result = run(scene, Drop(instance=26001))
+    assert (result.scene.label[car] == ROAD).all()
+
+
+def test_what_filled_its_hole_does_not_hide_an_object() -> None:
+    scene = with_stuff(5, np.s_[17:32, 24:54])
+    car = np.s_[20:26, 32:44]
+    scene.label[car], scene.instance[car] = CAR, 26001
+    result = run(scene, Move(instance=26001, rows=0, columns=2))
+    (moved,) = [r for r in result.instances if r.id == 26001]
+    # But for the two columns in which clutter of the scene goes on below it.
+    assert moved.visible_fraction == 60 / 72
+    assert (result.scene.label[20:26, 44:46] == 5).all()

@@ -55,6 +55,11 @@ def test_moving_by_nothing_is_identity(scene: Scene, data: st.DataObject) -> Non
     assume(objects)
     target = data.draw(st.sampled_from(objects))
     same_maps(edit(scene, Move(instance=target, rows=0, columns=0), taxonomy=CITY), scene)
+    others = [instance for instance in objects if instance != target]
+    if others:
+        along = (data.draw(st.sampled_from(others)),)
+        both = Move(instance=target, along=along, rows=0, columns=0)
+        same_maps(edit(scene, both, taxonomy=CITY), scene)
 
 
 @slowly

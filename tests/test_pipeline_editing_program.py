@@ -26,20 +26,20 @@ def test_a_program_is_plain_json() -> None:
         operations=(
             MirrorScene(),
             Drop(instance=26001),
-            Move(instance=24000, rows=-1, columns=12),
+            Move(instance=25000, rows=-1, columns=12, along=(33000,)),
             Paste(donor="bonn_000001", donor_instance=26003, row=300, column=-4, scale=1.25),
         ),
     )
     assert program.to_plain() == {
-        "version": 1,
+        "version": 2,
         "scene": "aachen_000000",
         "min_visible_area": 50,
         "min_visible_fraction": 0.0,
         "protected": [],
         "operations": [
             {"op": "mirror_scene"},
-            {"op": "drop", "instance": 26001},
-            {"op": "move", "instance": 24000, "rows": -1, "columns": 12},
+            {"op": "drop", "instance": 26001, "along": []},
+            {"op": "move", "instance": 25000, "rows": -1, "columns": 12, "along": [33000]},
             {
                 "op": "paste",
                 "donor": "bonn_000001",
@@ -48,6 +48,7 @@ def test_a_program_is_plain_json() -> None:
                 "column": -4,
                 "scale": 1.25,
                 "flip": False,
+                "donor_along": [],
             },
         ],
     }
@@ -70,6 +71,7 @@ def test_donors_are_named_once_and_sorted() -> None:
     [
         ({"op": "explode", "instance": 26000}, "explode"),
         ({"op": "drop", "instance": 26}, "greater than or equal to 1000"),
+        ({"op": "drop", "instance": 25000, "along": [33]}, "greater than or equal to 1000"),
         ({"op": "drop", "instanse": 26000}, "did you mean 'instance'"),
         (
             {

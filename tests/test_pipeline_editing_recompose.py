@@ -12,7 +12,17 @@ from pipeline.editing.program import CropZoom, Drop, MirrorScene, Move, Operatio
 from pipeline.editing.recompose import Recomposed, donors_from, recompose
 from pipeline.errors import DatasetError
 from pipeline.scene import Scene, disagreements
-from tests.edited_scenes import CITY, FROZEN, operations, pixels, run, same_maps, scenes, slowly
+from tests.edited_scenes import (
+    CITY,
+    CLUTTER,
+    FRAME,
+    operations,
+    pixels,
+    run,
+    same_maps,
+    scenes,
+    slowly,
+)
 from tests.scenes import CAR, PERSON, ROAD, street
 
 
@@ -69,9 +79,11 @@ def test_whatever_the_program_the_result_is_sound(
     assert disagreements(final.label, final.instance, CITY) == 0
 
     framed = source_as_framed(result, scene, edits)
-    void = np.isin(framed.label, FROZEN)
-    np.testing.assert_array_equal(np.isin(final.label, FROZEN), void)
-    np.testing.assert_array_equal(final.label[void], framed.label[void])
+    frame = np.isin(framed.label, FRAME)
+    np.testing.assert_array_equal(np.isin(final.label, FRAME), frame)
+    np.testing.assert_array_equal(final.label[frame], framed.label[frame])
+    clutter = [np.where(np.isin(m, CLUTTER), m, -1) for m in (framed.label, final.label)]
+    assert (result.origin > 0)[clutter[0] != clutter[1]].all()
 
     measured = pixels(final.instance)
     assert {r.id: (r.area, r.box) for r in result.instances} == measured

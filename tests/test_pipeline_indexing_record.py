@@ -1,5 +1,6 @@
 import itertools
 import pickle
+from collections import Counter
 from fractions import Fraction
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from pipeline.indexing.record import (
     BOTTOM,
     CUT,
+    FEET,
     GRID,
     LEFT,
     NARROW,
@@ -27,7 +29,7 @@ from tests.edited_scenes import FROZEN, scenes
 from tests.scenes import BUILDING, CAR, PERSON, ROAD, SKY, street
 
 CITY = Taxonomy.load("cityscapes")
-POLE = 17
+POLE, WALL = 17, 12
 
 
 def scene_of(*objects: tuple[int, int, int, int, int], ego: int = 0) -> Scene:
@@ -178,6 +180,80 @@ def runs(lines: npt.NDArray[np.unsignedinteger], class_id: int) -> list[int]:
     ]
 
 
+def neighbours(scene: Scene, one: int) -> list[tuple[int, int, int, int]]:
+    """The pixels of an object and the ones beside them that are not its own: rows and columns."""
+    height, width = scene.size
+    return [
+        (r, c, y, x)
+        for r, c in np.argwhere(scene.instance == one).tolist()
+        for y, x in ((r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1))
+        if 0 <= y < height and 0 <= x < width and scene.instance[y, x] != one
+    ]
+
+
+def pairs(scene: Scene, areas: dict[int, int]) -> dict[int, int]:
+    """Riders and bicycles that share the longest edges, by id, both ways."""
+    shared = Counter(
+        (one, int(scene.instance[y, x]))
+        for one in areas
+        if one // 1000 == 25
+        for _, _, y, x in neighbours(scene, one)
+        if scene.instance[y, x] // 1000 == 33
+    )
+    found: dict[int, int] = {}
+    for (one, other), length in sorted(shared.items(), key=lambda item: (-item[1], item[0])):
+        long = length > TOUCH * np.sqrt(min(areas[one], areas[other]))
+        if long and one not in found and other not in found:
+            found |= {one: other, other: one}
+    return found
+
+
+@settings(deadline=None, max_examples=80)
+@given(scenes())
+def test_hidden_contours_equal_brute_force(scene: Scene) -> None:
+    record, roles = index_scene(scene, CITY), class_roles(CITY)
+    height, width = scene.size
+    areas = {i: int((scene.instance == i).sum()) for i in record.ids.tolist()}
+    bottoms = {i: np.argwhere(scene.instance == i)[:, 0].max() for i in areas}
+    partners = pairs(scene, areas)
+
+    def pole_end(row: int, column: int) -> int:
+        todo, seen = [(row, column)], {(row, column)}
+        while todo:
+            r, c = todo.pop()
+            for near in itertools.product((r - 1, r, r + 1), (c - 1, c, c + 1)):
+                inside = 0 <= near[0] < height and 0 <= near[1] < width
+                if inside and near not in seen and roles.upright[scene.label[near]]:
+                    seen.add(near)
+                    todo.append(near)
+        return max(r for r, _ in seen)
+
+    def void_end(row: int, column: int) -> int:
+        while row + 1 < height and scene.label[row + 1, column] in FROZEN:
+            row += 1
+        return row
+
+    for position, one in enumerate(record.ids.tolist()):
+        points, lowest = np.argwhere(scene.instance == one), bottoms[one]
+        tall = lowest + 1 - points[:, 0].min()
+        carrying = roles.support[one // 1000]
+        rim = sum((points[:, k] == at).sum() for k, at in
+                  ((0, 0), (0, height - 1), (1, 0), (1, width - 1)))  # fmt: skip
+        hidden, total = rim, rim
+        for r, _, y, x in neighbours(scene, one):
+            other, class_id = int(scene.instance[y, x]), int(scene.label[y, x])
+            if other >= 1000:
+                before = bottoms[other] > lowest and partners.get(one) != other
+            elif roles.upright[class_id]:
+                before = pole_end(y, x) > lowest
+            elif class_id in FROZEN:
+                before = void_end(y, x) > lowest
+            else:
+                before = y > r and r >= lowest - FEET * tall and not carrying[class_id]
+            hidden, total = hidden + before, total + 1
+        assert record.obscured[position] == pytest.approx(hidden / max(total, 1))
+
+
 @settings(deadline=None, max_examples=80)
 @given(scenes())
 def test_sides_equal_brute_force(scene: Scene) -> None:
@@ -207,6 +283,8 @@ def test_sides_equal_brute_force(scene: Scene) -> None:
         }
     bottoms = {i: np.argwhere(scene.instance == i)[:, 0].max() for i in record.ids.tolist()}
     areas = {i: int((scene.instance == i).sum()) for i in record.ids.tolist()}
+    partners = pairs(scene, areas)
+    assert record.partners.tolist() == [partners.get(i, 0) for i in record.ids.tolist()]
     for position, one in enumerate(record.ids.tolist()):
         points = np.argwhere(scene.instance == one)
         (top, left), (bottom, right) = points.min(axis=0), points.max(axis=0) + 1
@@ -229,7 +307,7 @@ def test_sides_equal_brute_force(scene: Scene) -> None:
         hiding = by_stuff if len(by_stuff) > CUT * np.sqrt(areas[one]) else []
         for other, sides in by_object.items():
             touching = len(sides) > TOUCH * np.sqrt(min(areas[one], areas[other]))
-            if touching and bottoms[other] > bottoms[one]:
+            if touching and bottoms[other] > bottoms[one] and partners.get(one) != other:
                 hiding = hiding + sides
         at_border = (
             (LEFT, left == 0),
@@ -250,9 +328,71 @@ def test_sides_equal_brute_force(scene: Scene) -> None:
 def test_a_mirrored_record_is_the_record_of_the_mirrored_scene(scene: Scene) -> None:
     flipped = Scene(scene.name, scene.label[:, ::-1], scene.instance[:, ::-1])
     one, other = index_scene(scene, CITY).mirrored(), index_scene(flipped, CITY)
-    flags = ("truncated", "occluded", "occluding", "cut_sides", "hidden_sides")
-    for field in ("ids", "boxes", "areas", "pieces", *flags):
+    flags = ("truncated", "occluded", "occluding", "cut_sides", "hidden_sides", "obscured")
+    for field in ("ids", "boxes", "areas", "pieces", "partners", *flags):
         np.testing.assert_array_equal(getattr(one, field), getattr(other, field), err_msg=field)
+
+
+@pytest.mark.parametrize(
+    ("beside", "share"),
+    [
+        ((POLE, 8, 50, 30, 2), 0.25),  # goes on below the car's lowest row
+        ((POLE, 8, 50, 17, 2), 0),
+        ((26001, 25, 50, 10, 10), 0.125),  # stands farther down
+        ((26001, 10, 50, 15, 10), 0),
+        ((PERSON, 8, 50, 30, 9), 0.25),  # a crowd
+        ((4, 8, 50, 30, 2), 0.25),  # clutter, as a post
+        ((4, 8, 50, 17, 2), 0),
+        ((WALL, 30, 35, 2, 20), 0.25),  # below the car, so before it
+        ((WALL, 18, 35, 2, 20), 0),
+        ((WALL, 12, 50, 30, 20), 0),
+        ((9, 30, 35, 2, 20), 0),  # parking
+    ],
+)
+def test_the_share_of_a_contour_behind_what_may_be_nearer(
+    beside: tuple[int, int, int, int, int], share: float
+) -> None:
+    """A car of 10 x 10 pixels on the road has a contour of 40 edges."""
+    record = index_scene(scene_of((26000, 20, 40, 10, 10), beside), CITY)
+    assert record.obscured[0] == pytest.approx(share)
+
+
+def test_the_border_of_the_picture_and_the_ego_vehicle_obscure() -> None:
+    record = index_scene(
+        scene_of((26000, 20, 0, 10, 10), (26001, 0, 118, 10, 10), (26002, 50, 40, 10, 10), ego=4),
+        CITY,
+    )
+    assert record.obscured.tolist() == pytest.approx([0.25, 0.5, 0.25])
+
+
+def test_a_rider_and_a_bicycle_are_one_and_do_not_hide_each_other() -> None:
+    record = index_scene(scene_of((25000, 10, 20, 10, 5), (33000, 18, 18, 8, 9)), CITY)
+    assert record.partners.tolist() == [33000, 25000]
+    assert record.attached.tolist() == [True, True]
+    assert not (record.occluded | record.occluding).any()
+    assert record.hidden_sides.tolist() == [0, 0]
+    assert record.obscured.tolist() == [0, 0]
+    # A car in the place of the bicycle hides the rider's feet: 9 of 26 edges.
+    record = index_scene(scene_of((25000, 10, 20, 10, 5), (26000, 18, 18, 8, 9)), CITY)
+    assert record.partners.tolist() == [0, 0]
+    assert record.occluded.tolist() == [True, False]
+    assert record.obscured.tolist() == pytest.approx([5 / 26, 0])
+
+
+def test_each_is_one_with_at_most_one_other_and_that_is_the_nearest() -> None:
+    record = index_scene(
+        scene_of(
+            (25000, 10, 20, 10, 10),
+            (33000, 20, 14, 6, 9),  # touches along 3 edges
+            (33001, 20, 23, 6, 12),  # along 7
+            (25001, 10, 100, 10, 5),  # a rider of nothing
+            (24000, 10, 60, 10, 5),  # somebody who pushes one
+            (33002, 18, 58, 8, 9),
+        ),
+        CITY,
+    )
+    pairs = dict(zip(record.ids.tolist(), record.partners.tolist(), strict=True))
+    assert {k: v for k, v in pairs.items() if v} == {25000: 33001, 33001: 25000}
 
 
 def test_grid_cells_cover_the_picture() -> None:

@@ -227,8 +227,8 @@ def test_a_moved_object_counts_where_it_was_and_where_it_is() -> None:
 
 def test_an_edit_that_others_cover_is_not_drawn(tmp_path: Path) -> None:
     scene = small_street()
-    edits = (RelabelRegion(of="building", to="vegetation"),)
-    made = run(scene, *edits, RelabelRegion(of="vegetation", to="building"))
+    edits = (RelabelRegion(of="road", to="sidewalk"),)
+    made = run(scene, *edits, RelabelRegion(of="sidewalk", to="road"))
     assert draw(edit_of(edits[0], 1), made, tmp_path) is None
     assert list((tmp_path / "images").iterdir()) == []
     assert draw(edit_of(edits[0], 2), made, tmp_path) is not None

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from hdsynth.commands.output import preview as preview_command
-from pipeline.editing.program import Drop, MirrorScene, Move, Paste, Program
+from pipeline.editing.program import Drop, Flip, MirrorScene, Move, Paste, Program, Replace
 from pipeline.errors import OutputError
 from pipeline.inspection.captions import describe
 from pipeline.inspection.preview import choose_samples, write_preview
@@ -217,6 +217,8 @@ def test_every_operation_and_event_has_words() -> None:
             Move(instance=26002, rows=0, columns=0),
             Move(instance=26002, rows=-3, columns=2),
             Paste(donor="b", donor_instance=33000, row=1, column=1),
+            Flip(instance=25001, along=(33002,)),
+            Replace(instance=26002, donor="b", donor_instance=25000, donor_along=(33000,), scale=2),
         ),
     )
     events = [
@@ -234,8 +236,10 @@ def test_every_operation_and_event_has_words() -> None:
         "moved car 26002 nowhere",
         "moved car 26002 2 px right and 3 px up",
         "pasted bicycle from scene b",
+        "mirrored rider 25001 and bicycle 33002",
+        "replaced car 26002 by rider and bicycle from scene b, at 200%",
     ]
-    assert [edit.skipped for edit in edits] == [None, "why", None, None, None]
+    assert [edit.skipped for edit in edits] == [None, "why", *[None] * 5]
     assert consequences == (
         "car 26002 is gone: covered by the edits",
         "car 26003 was taken out: 2 px visible",

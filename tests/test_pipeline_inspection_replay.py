@@ -65,7 +65,7 @@ def test_what_changed_is_where_the_maps_differ(out: OutputFolder, tmp_path: Path
     as_before = np.where(stored // 1000 == 26, stored + 1, stored)
     np.testing.assert_array_equal(changed, as_before != source)
     program = json.loads((tmp_path / "again" / "program.json").read_text())
-    assert program["operations"] == [{"op": "drop", "instance": 26000}]
+    assert program["operations"] == [{"op": "drop", "instance": 26000, "along": []}]
     assert json.loads((tmp_path / "again" / "record.json").read_text())["index"] == 2
 
 

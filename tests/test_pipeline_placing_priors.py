@@ -92,6 +92,9 @@ def test_bad_files_are_named(streets: Priors, tmp_path: Path) -> None:
     path.write_text(json.dumps(whole | {"classes": whole["classes"][1:]}))
     with pytest.raises(DatasetError, match="classes: expected"):
         Priors.load(path, CITY)
+    path.write_text(json.dumps(whole | {"version": 1}))
+    with pytest.raises(ConfigError, match=r"version.*2"):
+        read_priors(path)
     whole["classes"][0]["support"]["rode"] = 0.5
     path.write_text(json.dumps(whole))
     with pytest.raises(DatasetError, match="unknown class 'rode'"):

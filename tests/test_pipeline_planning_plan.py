@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -8,6 +9,7 @@ from pipeline.errors import OutputError
 from pipeline.planning.plan import (
     PlanRow,
     assign_scene,
+    check_programs,
     count_samples,
     count_shards,
     read_shard_plan,
@@ -61,3 +63,20 @@ def test_a_damaged_plan_is_refused(tmp_path: Path) -> None:
         count_shards(tmp_path / "plan.parquet")
     with pytest.raises(OutputError, match="not a readable plan"):
         read_shard_plan(tmp_path / "missing.parquet", 0)
+
+
+@pytest.mark.parametrize(
+    ("program", "where"),
+    [
+        ('{"version": 1, "scene": "s", "operations": []}', "version: Input should be 2"),
+        ('{"version": 2, "scene": "s", "operations": [{"op": "vanish"}]}', "operations.0"),
+        ("{", ": Invalid JSON"),
+    ],
+)
+def test_programs_of_other_versions_are_refused(tmp_path: Path, program: str, where: str) -> None:
+    path = tmp_path / "plan.parquet"
+    write_plan(path, rows(5, 4), shard_size=4)
+    check_programs(path)
+    write_plan(path, [replace(row, program=program) for row in rows(5, 4)], shard_size=4)
+    with pytest.raises(OutputError, match=rf"sample 0 is not .*{where}.*render the job anew"):
+        check_programs(path)

@@ -35,7 +35,7 @@ from pipeline.scene import Scene, disagreements
 from pipeline.taxonomy import Taxonomy
 from tests.edited_scenes import scenes
 from tests.real_scenes import SAMPLES, camvid_scenes, cityscapes_scenes
-from tests.scenes import BUILDING, CAR, PERSON, ROAD, street
+from tests.scenes import BICYCLE, BUILDING, CAR, PERSON, ROAD, street, with_cyclist
 
 CITY = Taxonomy.load("cityscapes")
 EVERYTHING = {
@@ -170,13 +170,112 @@ def test_only_objects_of_named_classes_are_edited() -> None:
 
 
 def test_classes_change_as_named() -> None:
-    policy = only({"change_class": {"to": {"car": ["truck", "bus"], "tram": ["car"]}}})
+    named = {"shape": "own", "to": {"car": ["truck", "bus"], "tram": ["car"]}}
+    policy = only({"change_class": named})
     changes = {
         (o.instance, o.to)
         for o in operations(drafts(policy, [street()], 60))
         if isinstance(o, ChangeClass)
     }
     assert changes == {(i, to) for i in (26000, 26001) for to in ("truck", "bus")}
+
+
+def test_an_object_that_changes_its_class_gives_its_place_to_a_donor() -> None:
+    dataset = [street(name, height=128, width=256) for name in "ab"]
+    policy = only({"change_class": {"to": {"car": ["person"], "person": ["bus"]}}})
+    made = drafts(policy, dataset, 40)
+    found = operations(made)
+    assert found
+    for operation in found:
+        assert isinstance(operation, Replace)
+        assert operation.instance // 1000 == CAR  # of buses there is none
+        assert (operation.donor, operation.donor_instance) == ("b", 24000)
+    for draft in made:
+        changed = len(draft.program.operations)
+        assert draft.tally.count(CAR) == 2 - changed
+        assert draft.tally.count(PERSON) == 1 + changed
+
+
+def cyclists(name: str) -> Scene:
+    """A street with two cyclists, and a bicycle that nobody rides."""
+    scene = with_cyclist(street(name, height=128, width=256), 90, 40)
+    scene = with_cyclist(scene, 80, 180, number=1)
+    label, instance = scene.label.copy(), scene.instance.copy()
+    box = np.s_[100:108, 110:122]
+    label[box], instance[box] = BICYCLE, BICYCLE * 1000 + 2
+    return Scene(name, label, instance)
+
+
+RIDING = {25000: 33000, 25001: 33001}
+
+
+def test_riders_and_their_bicycles_are_edited_as_one() -> None:
+    dataset = [cyclists("a"), cyclists("b")]
+    kinds = {kind: 1 for kind in ("drop", "move", "rescale", "flip", "duplicate", "paste")}
+    policy = only({**kinds, "replace": 1}, edits=[5, 8], critic=False)
+    seen = Counter[type]()
+    donors = donors_from({"b": dataset[1]})
+    for draft in drafts(policy, dataset, 60):
+        result = recompose(draft.program, dataset[0], donors, taxonomy=CITY)
+        for operation in draft.program.operations:
+            if isinstance(operation, OBJECT_EDITS):
+                assert not isinstance(operation, ChangeClass | Jitter)
+                assert operation.instance not in RIDING.values()
+                along = RIDING.get(operation.instance)
+                assert operation.along == (() if along is None else (along,))
+                seen[type(operation)] += along is not None
+            if isinstance(operation, Paste | Replace):
+                assert operation.donor_instance not in RIDING.values()
+                along = RIDING.get(operation.donor_instance)
+                assert operation.donor_along == (() if along is None else (along,))
+                seen[Paste] += along is not None
+        counts = Counter(i.class_name for i in result.instances)
+        assert not [e for e in result.log if e.kind == "skipped"]
+        # One bicycle in the scene and one of the donors are nobody's.
+        assert counts["rider"] <= counts["bicycle"]
+        assert counts["rider"] == draft.tally.count(25) or result.log
+    assert {Drop, Move, Rescale, Flip, Duplicate, Replace, Paste} == {
+        k for k, n in seen.items() if n
+    }
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste", "duplicate", "replace", "change_class"])
+def test_demands_bound_what_riders_bring_and_take_along(kind: str) -> None:
+    dataset = [cyclists("a"), cyclists("b")]
+    changes: dict[str, object] = {
+        "replace": {"weight": 1, "with": {"car": ["rider"], "rider": ["car", "rider"]}},
+        "change_class": {"to": {"car": ["rider"], "rider": ["person", "rider"]}},
+    }
+    policy = only({kind: changes.get(kind, 1)}, edits=[6, 6], critic=False)
+    for draft in drafts(policy, dataset, 25, demands=Demands(bounds={BICYCLE: (3, 3)})):
+        assert not draft.failures
+        assert draft.tally.count(BICYCLE) == 3
+    plain = only({"replace": 1}, edits=[6, 6], critic=False)
+    for draft in drafts(plain, dataset, 25, demands=Demands(bounds={BICYCLE: (3, 3)})):
+        for operation in draft.program.operations:
+            assert not getattr(operation, "along", ())
+
+
+def test_vehicles_are_not_mirrored_but_in_the_middle() -> None:
+    dataset = [street(name, height=128, width=256) for name in "ab"]
+    made = drafts(only({"flip": 1}), dataset, 30)
+    # Car 26000 is seen on the left, 26001 in the middle, and people look alike from everywhere.
+    assert {o.instance for o in operations(made) if isinstance(o, Flip)} == {24000, 26001}
+    policy = only({"duplicate": 1, "paste": 1, "replace": 1}, edits=[6, 6])
+    flips = {True: 0, False: 0}
+    for operation in operations(drafts(policy, dataset, 60)):
+        assert isinstance(operation, Duplicate | Paste | Replace)
+        own = isinstance(operation, Duplicate)
+        class_id = (operation.instance if own else operation.donor_instance) // 1000
+        if class_id == CAR:
+            assert not operation.flip
+        else:
+            flips[operation.flip] += 1
+    assert min(flips.values()) > 10
+    mirrored = drafts(policy.model_copy(update={"mirror": 1.0}), dataset, 60)
+    for operation in operations(mirrored):
+        if isinstance(operation, Paste | Replace) and operation.donor_instance // 1000 == CAR:
+            assert operation.flip
 
 
 def test_contours_bend_in_proportion() -> None:
@@ -292,7 +391,8 @@ def test_real_scenes_are_edited_soundly(name: str, policy: str) -> None:
     dataset = cityscapes_scenes((256, 512)) if name == "cityscapes" else camvid_scenes()
     made = sampler(Policy.load(policy), dataset, taxonomy=taxonomy)
     records = [index_scene(scene, taxonomy) for scene in dataset]
-    frozen = class_roles(taxonomy).frozen
+    roles = class_roles(taxonomy)
+    frame = roles.frozen & ~roles.clutter
     donors = donors_from({scene.name: scene for scene in dataset})
     edits = skipped = 0
     planned, found = Counter[int](), Counter[int]()
@@ -308,7 +408,9 @@ def test_real_scenes_are_edited_soundly(name: str, policy: str) -> None:
         planned.update(draft.tally.classes.tolist())
         found.update(i.class_id for i in result.instances)
         assert disagreements(result.scene.label, result.scene.instance, taxonomy) == 0
-        np.testing.assert_array_equal(frozen[result.scene.label], frozen[base.label])
+        np.testing.assert_array_equal(frame[result.scene.label], frame[base.label])
+        clutter = [roles.clutter[scene.label] for scene in (result.scene, base)]
+        assert result.changed[clutter[0] != clutter[1]].all()
     assert edits > 2 * len(dataset)
     assert skipped <= 0.02 * edits
     for class_id, count in planned.items():

@@ -42,6 +42,11 @@ RELABEL = {
     "edits": [1, 1],
     "operations": {"relabel_region": {"weight": 1, "pairs": [["building", "vegetation"]]}},
 }
+RENAME = {
+    "edits": [2, 2],
+    "operations": {"change_class": {"to": {"car": ["person"]}, "shape": "own"}},
+    "constraints": {"min_donor_area": 0, "min_edit_area": 0},
+}
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +179,7 @@ def test_without_a_generator_a_class_that_no_photo_shows_is_refused(
     [
         ({"photo": {"objects": "rendered"}}, "photo.objects rendered needs a generator"),
         ({"photo": {"fill": "generator"}}, "photo.fill generator needs a generator"),
-        ({"recompose": {"policy": "paper-edits"}}, "policy 'paper-edits' makes objects another"),
+        ({"recompose": {"policy": RENAME}}, "policy 'inline' makes objects another class in their"),
         ({"dataset": {"photos": "none"}}, "dataset.photos: none, but photo composite reads"),
         ({"style": {"mode": "random"}}, "style: without a generator objects look as in the photos"),
     ],

@@ -56,3 +56,23 @@ def test_no_class_has_two_kinds_of_shape(name: str) -> None:
     kinds = roles.ground.astype(int) + roles.built + roles.grown
     assert kinds.max() <= 1
     assert not (kinds.astype(bool) & ~roles.surface).any()
+
+
+def test_what_edits_cover_of_void_and_which_things_have_sides() -> None:
+    city = Taxonomy.load("cityscapes")
+    roles = class_roles(city)
+    assert named(city, roles.clutter) == {"unlabeled", "static", "dynamic", "license plate"}
+    assert named(city, roles.frozen & ~roles.clutter) == {
+        "ego vehicle", "rectification border", "out of roi",
+    }  # fmt: skip
+    assert {"car", "bus", "bicycle", "motorcycle"} <= named(city, roles.sided)
+    assert not {"person", "rider"} & named(city, roles.sided)
+    np.testing.assert_array_equal(roles.thing, city.is_thing)
+
+
+def test_plain_void_belongs_to_the_frame() -> None:
+    nothing = {"id": 0, "name": "nothing", "color": [0, 0, 0], "void": True}
+    plain = {"name": "small", "version": 1, "classes": [nothing]}
+    roles = class_roles(Taxonomy.parse(plain, origin="test"))
+    assert roles.frozen.tolist() == [True]
+    assert roles.clutter.tolist() == [False]

@@ -209,3 +209,40 @@ def test_load_own_file(tmp_path: Path) -> None:
 
 def test_class_info_default_values() -> None:
     assert ClassInfo(id=3, name="x", color=(0, 0, 0)).file_values == (3,)
+
+
+def test_void_may_be_the_frame_or_clutter_and_counts_as_void() -> None:
+    classes = [
+        plain_class(0, void="frame"),
+        plain_class(1, void="clutter"),
+        plain_class(2, void=True),
+        plain_class(3),
+    ]
+    taxonomy = Taxonomy.parse(small(*classes), origin="test")
+    assert taxonomy.is_void.tolist() == [True, True, True, False]
+    plain = [plain_class(k, void=k < 3) for k in range(4)]
+    assert taxonomy.fingerprint == Taxonomy.parse(small(*plain), origin="test").fingerprint
+    with pytest.raises(ConfigError, match="void"):
+        Taxonomy.parse(small(plain_class(0, void="rubbish")), origin="test")
+
+
+@pytest.mark.parametrize(
+    ("together", "message"),
+    [
+        ({"class 1": ["class 9"]}, "'class 9' is not a class of things"),
+        ({"class 1": ["class 0"]}, "'class 0' is not a class of things"),
+        ({"class 0": ["class 1"]}, "'class 0' is not a class of things"),
+        ({"class 1": ["class 2"], "class 2": ["class 3"]}, "'class 2' goes with 'class 1'"),
+        ({"class 1": ["class 1"]}, "'class 1' goes with 'class 1'"),
+    ],
+)
+def test_what_is_one_is_checked(together: dict[str, list[str]], message: str) -> None:
+    classes = [plain_class(0), *(plain_class(k, is_thing=True) for k in (1, 2, 3))]
+    whole = {**small(*classes), "together": {"class 1": ["class 2", "class 3"]}}
+    assert Taxonomy.parse(whole, origin="test").together == {"class 1": ("class 2", "class 3")}
+    with pytest.raises(ConfigError, match=message):
+        Taxonomy.parse({**whole, "together": together}, origin="test")
+
+
+def test_riders_go_with_what_they_ride() -> None:
+    assert set(CITY.together["rider"]) == {"bicycle", "motorcycle"}

@@ -187,6 +187,7 @@ class Canvas:
             box=box,
             label=self.maps.label,
             there=before.instance,
+            filled=before.origin > 0,
         )
         if not visible.any():
             raise OperationSkipped("the object would be hidden")
@@ -388,6 +389,7 @@ class Canvas:
                 box=box,
                 label=self.maps.label,
                 there=there.instance,
+                filled=there.origin > 0,
             )
             there.paint(seen, other, stamp=since)
 

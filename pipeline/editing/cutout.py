@@ -141,15 +141,23 @@ def place_together(
     rows, columns = _nearest(bottom - top, scale), _nearest(right - left, scale)
     placed = []
     for shape in shapes:
-        shape = replace(shape, reach=bottom - 1 - (shape.box[2] - 1))
         across = right - shape.box[3] if flip else shape.left - left
         shape = replace(shape.mirrored() if flip else shape, top=shape.top - top, left=across)
         sampled = shape.sampled(rows, columns)
         if sampled is None:
             raise OperationSkipped(f"nothing is left of an object at scale {scale:g}")
-        laid = replace(sampled, top=sampled.top + row - len(rows) + 1, left=sampled.left + column)
-        placed.append(replace(laid, reach=row - laid.box[2] + 1))
-    return placed
+        placed.append(sampled)
+    # Sampling may pass over their outermost pixels.
+    _, first, end, _ = joint_box(placed)
+    return [
+        replace(
+            shape,
+            top=shape.top + row - end + 1,
+            left=shape.left + column - first,
+            reach=end - shape.box[2],
+        )
+        for shape in placed
+    ]
 
 
 def joint_box(shapes: Sequence[Cutout]) -> tuple[int, int, int, int]:

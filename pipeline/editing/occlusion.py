@@ -47,7 +47,14 @@ class ContactRows:
         self._rows[value] = row
 
     def visible(
-        self, mask: Mask, contact_row: int, *, box: Box, label: LabelMap, there: InstanceMap
+        self,
+        mask: Mask,
+        contact_row: int,
+        *,
+        box: Box,
+        label: LabelMap,
+        there: InstanceMap,
+        filled: Mask,
     ) -> Mask:
         """Which pixels of a shape are not behind what is there already.
 
@@ -57,12 +64,15 @@ class ContactRows:
             box: The box, inside the picture.
             label: Class ids of the whole picture [H, W].
             there: Instance ids in the box, int32 [h, w].
+            filled: Where operations changed the map: clutter there is behind everything, bool
+                [h, w].
         """
         seen: Mask = mask & (self._rows[there] <= contact_row)
         seen &= ~nearer_upright(label, box, contact_row, upright=self._upright)
         clutter = mask & self._is_clutter[there]
         if clutter.any():
-            seen |= clutter & ~_reaching_below(label, box, contact_row, self._clutter)
+            below = _reaching_below(label, box, contact_row, self._clutter)
+            seen |= clutter & (filled | ~below)
         return seen
 
 

@@ -48,11 +48,13 @@ def describe(
 
 def _words(operation: Mapping[str, Any], taxonomy: Taxonomy) -> str:
     def name(key: str = "instance") -> str:
-        return _object(operation[key], taxonomy)
+        along = operation.get("along", ())
+        return " and ".join(_object(instance, taxonomy) for instance in (operation[key], *along))
 
     def donor() -> str:
-        text = f"{_class(operation['donor_instance'], taxonomy)} from scene {operation['donor']}"
-        return text + _changes(operation)
+        ids = (operation["donor_instance"], *operation.get("donor_along", ()))
+        names = " and ".join(_class(instance, taxonomy) for instance in ids)
+        return f"{names} from scene {operation['donor']}{_changes(operation)}"
 
     match operation["op"]:
         case "mirror_scene":

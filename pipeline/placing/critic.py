@@ -152,6 +152,8 @@ def _collect(
         scene = placer.planned(records[number])
         rng = np.random.default_rng([half, number])
         for index, class_id in indices:
+            if scene.follows[index]:
+                continue  # it stands where another does, as a bicycle below its rider
             members = scene.members(index)
             scene.present[members] = False
             found = placer.propose(scene, class_id, rng, count=PROPOSALS)

@@ -17,7 +17,9 @@ the distance, in widths of the picture. One use more than that of others costs 1
 RESIZING = 1.0
 """What it costs to scale it, times the ln of the scale."""
 FAR = 100.0
-"""What it costs to scale it beyond the limits."""
+"""What it costs to scale it beyond the limits, or to use one that is barred."""
+PREFERRED = 0.5
+"""What it saves to use one that is used less than most."""
 
 Use = Literal["whole", "left", "right", "bottom"]
 """What donors are for:
@@ -61,6 +63,7 @@ class Pool:
         wanted: Floats,
         columns: Floats,
         uses: Integers,
+        barred: Flags,
         rng: np.random.Generator,
         *,
         scale: tuple[float, float],
@@ -74,6 +77,7 @@ class Pool:
             wanted: Ln heights in pixels [m].
             columns: Where they are to be seen, as fractions of the picture's width [m].
             uses: How often each donor of the index was used.
+            barred: Which of them are not to be used, unless there is no other, bool.
             rng: Decides among equals.
             scale: Smallest and largest size over that of the donor.
             view: The cost of another place in the picture; 0 where that does not matter.
@@ -87,9 +91,26 @@ class Pool:
         used = uses[self.donors[near]]
         cost = RESIZING * np.abs(scales) + view * np.abs(columns[:, None] - seen)
         cost += np.where((scales < np.log(scale[0])) | (scales > np.log(scale[1])), FAR, 0.0)
-        cost += used - used.min(axis=1, keepdims=True) + rng.random(near.shape)
+        cost += _use_cost(used, barred[self.donors[near]]) + rng.random(near.shape)
         chosen: Integers = np.take_along_axis(near, cost.argmin(axis=1)[:, None], axis=1)[:, 0]
         return chosen
+
+
+def _use_cost(used: Integers, barred: Flags) -> Floats:
+    """What it costs to use some donors once more, judged by the upper median of each row [m, k].
+
+    What is used less than that is preferred, but not by much: it may be that it fits nowhere, and
+    would be tried forever.
+
+    Args:
+        used: How often each was used.
+        barred: Those that are not to be used; they do not count.
+    """
+    count = (~barred).sum(axis=1, keepdims=True)
+    ranked = np.sort(np.where(barred, np.iinfo(np.int64).max, used), axis=1)
+    usual = np.take_along_axis(ranked, np.minimum(count // 2, np.maximum(count - 1, 0)), axis=1)
+    cost: Floats = np.maximum(used - usual.astype(np.float64), -PREFERRED)
+    return np.where(barred, FAR, cost)
 
 
 class DonorPools:

@@ -133,17 +133,17 @@ class Spotter:
             occluded: Shares of its box, fewest and most, that nearer objects must hide.
         """
         draws = self._draws(scene, class_id, rng, count, occluded or (0.0, 0.0))
-        spots = Spots.blank(count)
+        spots, barred = Spots.blank(count), self.barred(scene)
         flush = spots.flush
         if occluded is None:
             flush[:] = draws.kinds > 1 - BOTTOM_TRIES
-            flush &= self._fill(spots, "bottom", flush, scene, class_id, draws, rng)
-        self._fill(spots, "whole", ~flush, scene, class_id, draws, rng)
+            flush &= self._fill(spots, "bottom", flush, scene, class_id, draws, barred, rng)
+        self._fill(spots, "whole", ~flush, scene, class_id, draws, barred, rng)
         if occluded is None:
             crossing = ~flush & (spots.boxes[:, 1] < 0)
-            self._fill(spots, "left", crossing, scene, class_id, draws, rng)
+            self._fill(spots, "left", crossing, scene, class_id, draws, barred, rng)
             crossing = ~flush & (spots.boxes[:, 3] > scene.size[1])
-            self._fill(spots, "right", crossing, scene, class_id, draws, rng)
+            self._fill(spots, "right", crossing, scene, class_id, draws, barred, rng)
         else:
             _put_beside(scene, spots, draws)
         spots.ok[:] = (spots.donors >= 0) & ~spots.far
@@ -207,7 +207,8 @@ class Spotter:
         centres = np.full(count, (left + right) / 2)
         wanted = self._wanted(scene, class_id, np.full(count, bottom), rng)
         flips = rng.random(count) < self.places.limits.flip
-        self._choose(spots, np.arange(count), pool, scene, class_id, wanted, centres, flips, rng)
+        at, barred = np.arange(count), self.barred(scene)
+        self._choose(spots, at, pool, scene, class_id, wanted, centres, flips, barred, rng)
         _, tall, wide = self._sizes(spots.donors, wanted)
         # As `cutout.stand_in` lays it.
         lefts = (left + right - wide) // 2
@@ -225,13 +226,18 @@ class Spotter:
         ok: Flags = (scales >= limits.scale[0]) & (scales <= limits.scale[1])
         areas = self.donors.areas[donors] * scales**2
         ok &= areas >= limits.min_area * scene.size[0] * scene.size[1]
-        ok &= ~np.isin(donors, list(scene.used))
-        if limits.max_uses is not None:
-            ok &= self.uses[donors] < limits.max_uses
+        return ok & ~self.barred(scene)[donors]
+
+    def barred(self, scene: PlannedScene) -> Flags:
+        """Which donors a scene must not get: its own, those it got, those used up [n]."""
+        barred = np.zeros(len(self.donors), np.bool_)
+        barred[list(scene.used)] = True
+        if self.places.limits.max_uses is not None:
+            barred |= self.uses >= self.places.limits.max_uses
         own = self._positions.get(scene.record.name)
         if own is not None and len(self._positions) > 1:
-            ok &= self.donors.scenes[donors] != own
-        return ok
+            barred |= self.donors.scenes == own
+        return barred
 
     def parts(self, spots: Spots, at: int) -> list[tuple[int, Integers]]:
         """The donors of a spot, that itself and what comes along, with their boxes there.
@@ -315,6 +321,7 @@ class Spotter:
         wanted: Floats,
         centres: Floats,
         flips: Flags,
+        barred: Flags,
         rng: np.random.Generator,
     ) -> None:
         """Give some of the spots donors of a pool, mirrored where that is free and drawn so."""
@@ -323,6 +330,7 @@ class Spotter:
             wanted,
             centres / scene.size[1],
             self.uses,
+            barred,
             rng,
             scale=self.places.limits.scale,
             view=VIEW if sided else 0.0,
@@ -341,6 +349,7 @@ class Spotter:
         scene: PlannedScene,
         class_id: int,
         draws: _Draws,
+        barred: Flags,
         rng: np.random.Generator,
     ) -> bool:
         """Give some of the spots donors for a use, and their boxes; say whether there are any."""
@@ -350,11 +359,12 @@ class Spotter:
             return False
         flips = draws.flips[at] if use in ("whole", "bottom") else np.zeros(len(at), np.bool_)
         wanted = draws.wanted[at]
-        self._choose(spots, at, pool, scene, class_id, wanted, draws.centres[at], flips, rng)
+        centres = draws.centres[at]
+        self._choose(spots, at, pool, scene, class_id, wanted, centres, flips, barred, rng)
         donors = spots.donors[at]
         width = scene.size[1]
         if use == "bottom":
-            boxes = self._own[donors]
+            boxes = self._joint[donors]
             turned = boxes.copy()
             turned[:, 1], turned[:, 3] = width - boxes[:, 3], width - boxes[:, 1]
             spots.boxes[at] = np.where(spots.flips[at][:, None], turned, boxes)

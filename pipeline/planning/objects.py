@@ -162,6 +162,8 @@ class ObjectEdits:
             if kind in ("drop", "change_class") or (kind == "replace" and changes is not None):
                 if not self._may_lose(class_id):
                     able &= ~involved
+            elif kind == "replace" and not self._may_lose(class_id):
+                able &= ~(involved & (classes != class_id))  # what goes with it goes for good
             elif kind == "duplicate" and not self._may_gain(class_id):
                 able &= ~involved
         return able
@@ -301,7 +303,13 @@ class ObjectEdits:
         own = int(self.record.classes[index])
         changes = self.rules.class_changes.get(kind)
         others = [own] if changes is None else changes[own]
-        able = [other for other in others if other == own or self._may_gain(other)]
+        brings = self.rules.together
+        able = [
+            other
+            for other in others
+            if (other == own or self._may_gain(other))
+            and all(self._may_gain(one) for one in brings.get(other, ()))
+        ]
         return able[int(self.rng.random() * len(able))] if able else None
 
     def _jitter(self, index: int) -> bool:

@@ -104,6 +104,16 @@ def read_shard_plan(path: Path, shard: int) -> list[PlanRow]:
         raise OutputError(f"{path}: not a readable plan ({error})") from None
 
 
+def check_programs(path: Path) -> None:
+    """Check that this version can read the programs of a plan, which are all of one version.
+
+    Raises:
+        OutputError: It cannot, or the plan is missing or damaged.
+    """
+    for row in read_shard_plan(path, 0)[:1]:
+        row.parsed_program()
+
+
 def count_samples(path: Path) -> int:
     """The number of samples planned."""
     rows: int = _metadata(path).num_rows

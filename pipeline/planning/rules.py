@@ -146,7 +146,8 @@ def eligible_donors(policy: Policy, donors: DonorIndex, *, taxonomy: Taxonomy) -
     leads = np.isin(taxonomy.class_names, list(taxonomy.together))[donors.classes]
     eligible &= leads | (donors.partners == 0)
     paired = partners >= 0
-    eligible &= ~paired | (uncut & (complete & uncut)[partners])
+    eligible &= paired | (donors.partners == 0)
+    eligible &= ~paired | (uncut & (complete & uncut & ~protected[donors.classes])[partners])
     for class_id in np.unique(donors.classes[leads]):
         own = donors.classes == class_id
         if (donors.partners[own] > 0).mean() >= MOSTLY_PAIRED:

@@ -17,6 +17,8 @@ CENTRES = tuple((np.arange(cells) + 0.5) / cells for cells in SILHOUETTE)
 """Where the cells of a silhouette lie, as parts of its box: rows and columns."""
 ALWAYS = np.iinfo(np.int32).max
 """Lowest row of what stands before everything."""
+UNKNOWN = np.full(SILHOUETTE[0] * SILHOUETTE[1] // 8, 255, np.uint8)
+"""The packed silhouette of a donor of which none is known: it counts as filling its box."""
 
 
 class Shapes:
@@ -62,7 +64,7 @@ class Shapes:
                     self._add(self._cells[self._index(instance)], flip=operation.flip)
             case Paste() | Replace():
                 for instance in (operation.donor_instance, *operation.donor_along):
-                    packed = self._donors[operation.donor, instance]
+                    packed = self._donors.get((operation.donor, instance), UNKNOWN)
                     cells = _filled(unpacked_silhouettes(packed[None]))[0]
                     self._add(cells, flip=operation.flip)
             case _:

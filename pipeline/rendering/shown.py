@@ -105,7 +105,8 @@ def _things(program: Program, taxonomy: Taxonomy) -> Flags:
     found = np.zeros(taxonomy.num_classes, np.bool_)
     for operation in program.operations:
         if isinstance(operation, Paste | Replace):
-            found[operation.donor_instance // INSTANCES_PER_CLASS] = True
+            for instance in (operation.donor_instance, *operation.donor_along):
+                found[instance // INSTANCES_PER_CLASS] = True
         elif isinstance(operation, ChangeClass):
             found[taxonomy.class_names.index(operation.to)] = True
     return found
