@@ -254,7 +254,7 @@ def test_the_bundled_scorer_reads_the_sample_world() -> None:
     from pipeline.sample_world import draw_scene
 
     config = read_scorer_config(bundled_scorer())
-    assert config.taxonomy == Taxonomy.load("cityscapes")
+    assert config.taxonomy.fingerprint == Taxonomy.load("cityscapes").fingerprint
     scorer = load_scorer(bundled_scorer(), device="cpu", dtype="bfloat16")
     drawn = draw_scene(0, 500_000, height=256, width=512)
     train_ids = config.taxonomy.train_ids[drawn.label]

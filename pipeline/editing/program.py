@@ -266,7 +266,7 @@ class Program(Settings):
     Example:
         >>> program = Program(scene="street", operations=(Drop(instance=26000), MirrorScene()))
         >>> program.to_plain()["operations"]
-        [{'op': 'drop', 'instance': 26000}, {'op': 'mirror_scene'}]
+        [{'op': 'drop', 'instance': 26000, 'along': []}, {'op': 'mirror_scene'}]
         >>> Program.model_validate_json(program.model_dump_json()) == program
         True
     """
