@@ -52,6 +52,7 @@ def judged(
         silhouettes=np.array([np.packbits(silhouette(mask).ravel()) for mask in tight]),
         obscured=np.array([0.0] * count if obscured is None else obscured, np.float32),
         single=np.array([True] * count if single is None else single),
+        seen=np.ones(count, np.bool_),
     )
 
 

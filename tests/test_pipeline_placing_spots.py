@@ -173,8 +173,8 @@ def test_look_alikes_are_known_and_avoided() -> None:
     for seed in range(150):
         scene = made.planned(records[0])
         spots = made.spotter.draw(scene, CAR, np.random.default_rng(seed), count=64)
-        there = spots.donors >= 0
-        np.testing.assert_array_equal(spots.twins[there], ramps[spots.donors[there]])
+        passed = spots.ok
+        np.testing.assert_array_equal(spots.twins[passed], ramps[spots.donors[passed]])
         paste = made.paste(scene, CAR, np.random.default_rng(seed))
         if paste is not None:
             row = donors.keys.index((paste.donor, paste.donor_instance))

@@ -47,9 +47,9 @@ class Spots:
     far: Flags
     """Which show a vehicle far from where it was seen, and so from another side [m]."""
     alone: Flags
-    """Which overlap no box of another object [m]."""
+    """Which of those overlap no box of another object [m]."""
     twins: Flags
-    """Which look like another of their class in the scene [m]."""
+    """Which of those look like another of their class in the scene [m]."""
 
     @classmethod
     def blank(cls, count: int) -> Self:
