@@ -10,7 +10,7 @@ from PIL import Image
 
 from hdsynth.cli import main
 from pipeline.donors.bank import DonorBank
-from pipeline.donors.sheet import CELL, COLUMNS, CUT, HIDDEN, MARGIN, NAME_WIDTH, SHAPE
+from pipeline.donors.sheet import CELL, COLUMNS, CUT, HIDDEN, IN_PART, MARGIN, NAME_WIDTH, SHAPE
 from tests.datasets import stem, write_cityscapes
 
 CITY = ("--format", "cityscapes", "--split", "val", "--size", "32x64")
@@ -70,6 +70,15 @@ def test_a_sheet_marks_what_is_cut_and_hidden(tmp_path: Path) -> None:
     pixels = np.asarray(Image.open(sheet))
     assert (pixels == CUT).all(axis=2).any()
     assert (pixels == HIDDEN).all(axis=2).any()
+    assert (pixels == IN_PART).all(axis=2).any()
+    whole = run("show", bank, "--to", sheet, "--min-completeness", 0.9, "--json")
+    kept = {c["name"]: c["donors"] for c in json.loads(whole.stdout)["classes"]}
+    completeness, classes = (
+        DonorBank.open(bank).index.completeness,
+        DonorBank.open(bank).index.classes,
+    )
+    assert kept["car"] == np.count_nonzero(completeness[classes == 26] >= 0.9) < 4
+    assert not (np.asarray(Image.open(sheet)) == IN_PART).all(axis=2).any()
 
 
 def test_a_limit_spreads_over_the_scenes(world: Path, tmp_path: Path) -> None:

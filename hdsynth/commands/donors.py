@@ -80,8 +80,16 @@ def build(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Draw the shapes of some donors of each class; a file that exists is replaced.",
 )
+@click.option(
+    "--min-completeness",
+    "least",
+    metavar="0..1",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    help="Only donors that are seen at least so completely; policies ask for 0.9.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def show(*, bank: Path, to: Path | None, as_json: bool) -> None:
+def show(*, bank: Path, to: Path | None, least: float, as_json: bool) -> None:
     """Say what a donor bank holds. The donors of a run are in OUT/donors."""
     from pipeline.donors.bank import DonorBank
     from pipeline.donors.sheet import write_donor_sheet
@@ -90,14 +98,14 @@ def show(*, bank: Path, to: Path | None, as_json: bool) -> None:
         raise click.BadParameter(f"{to}: expected a file name that ends in .png", param_hint="--to")
     opened = DonorBank.open(bank)
     opened.check_masks()
-    _print(opened, as_json=as_json)
+    _print(opened, as_json=as_json, least=least)
     if to is not None:
-        write_donor_sheet(opened, to)
+        write_donor_sheet(opened, to, least=least)
         if not as_json:
             click.echo(f"{to}: shapes of donors of each class")
 
 
-def _print(bank: "DonorBank", *, as_json: bool) -> None:
+def _print(bank: "DonorBank", *, as_json: bool, least: float = 0.0) -> None:
     from dataclasses import asdict
 
     from rich.markup import escape
@@ -106,7 +114,8 @@ def _print(bank: "DonorBank", *, as_json: bool) -> None:
     from hdsynth.console import print_json, stdout
     from pipeline.donors.sheet import count_donors
 
-    classes, info = count_donors(bank), bank.info
+    classes, info = count_donors(bank, least=least), bank.info
+    shown = sum(entry.donors for entry in classes)
     if as_json:
         print_json(
             {
@@ -117,13 +126,13 @@ def _print(bank: "DonorBank", *, as_json: bool) -> None:
                 "taxonomy": bank.taxonomy.name,
                 "sha256": bank.sha256,
                 "scenes": len(bank.index.names),
-                "objects": info.objects,
+                "objects": shown,
                 "classes": [asdict(entry) for entry in classes],
             }
         )
         return
     height, width = info.size
-    title = f"{info.objects} donors from {len(bank.index.names)} scenes of {height}x{width}"
+    title = f"{shown} donors from {len(bank.index.names)} scenes of {height}x{width}"
     table = Table(title=title, title_justify="left")
     for column in ("class", "donors", "whole", "cut", "hidden", "completed", "heights (px)"):
         table.add_column(column, justify="left" if column == "class" else "right")

@@ -19,11 +19,11 @@ CELL = 88
 MARGIN, NAME_WIDTH = 16, 190
 TITLE_SIZE, NAME_SIZE, NOTE_SIZE = 24, 18, 13
 PAPER, INK, PALE = (255, 255, 255), (20, 20, 20), (95, 95, 95)
-SHAPE, MADE_UP = (70, 90, 120), (95, 185, 235)
+SHAPE, MADE_UP, IN_PART = (70, 90, 120), (95, 185, 235), (165, 172, 185)
 CUT, HIDDEN = (205, 30, 30), (240, 150, 20)
 HINT = (
-    "Each to its own scale; numbers are heights in pixels. Red: cut by the border; orange: hidden; "
-    "light blue: made up."
+    "Each to its own scale; below: height in pixels, completeness. Grey: not seen whole; "
+    "red: cut by the border; orange: hidden; light blue: made up."
 )
 
 
@@ -35,7 +35,7 @@ class ClassDonors:
     name: str
     donors: int
     whole: int
-    """In one piece, neither cut nor hidden."""
+    """In one piece, not cut, and seen completely."""
     cut: int
     """Cut by the picture's border, or void that reaches it."""
     hidden: int
@@ -46,9 +46,14 @@ class ClassDonors:
     """Least, median and largest height of the boxes, in pixels."""
 
 
-def count_donors(bank: DonorBank) -> list[ClassDonors]:
-    """The donors by class; classes without any are left out."""
-    index = bank.index
+def count_donors(bank: DonorBank, *, least: float = 0.0) -> list[ClassDonors]:
+    """The donors by class; classes without any are left out.
+
+    Args:
+        bank: The bank.
+        least: Completeness that donors must have to count.
+    """
+    index = bank.index.select(bank.index.completeness >= least)
     found = []
     for class_id in np.unique(index.classes).tolist():
         own = index.select(index.classes == class_id)
@@ -68,25 +73,30 @@ def count_donors(bank: DonorBank) -> list[ClassDonors]:
     return found
 
 
-def write_donor_sheet(bank: DonorBank, to: Path) -> None:
+def write_donor_sheet(bank: DonorBank, to: Path, *, least: float = 0.0) -> None:
     """Write the picture of a bank as PNG; a file that exists is replaced."""
     buffer = io.BytesIO()
-    Image.fromarray(draw_donor_sheet(bank)).save(buffer, "PNG")
+    Image.fromarray(draw_donor_sheet(bank, least=least)).save(buffer, "PNG")
     to.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(to, buffer.getvalue())
 
 
-def draw_donor_sheet(bank: DonorBank) -> Photo:
+def draw_donor_sheet(bank: DonorBank, *, least: float = 0.0) -> Photo:
     """A row of silhouettes per class, from the smallest to the largest donor, RGB uint8.
 
     Classes with more donors than there are columns show some evenly spread over their sizes.
+
+    Args:
+        bank: The bank.
+        least: Completeness that donors must have to be shown.
     """
-    classes = count_donors(bank)
+    classes = count_donors(bank, least=least)
+    shown = sum(entry.donors for entry in classes)
     top, line = 2 * MARGIN + TITLE_SIZE + NOTE_SIZE, CELL + NOTE_SIZE + MARGIN
     size = (NAME_WIDTH + COLUMNS * (CELL + MARGIN), top + max(1, len(classes)) * line + MARGIN)
     sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, MARGIN // 2), f"Donors: {len(bank.index)}", INK, _font(TITLE_SIZE))
+    pen.text((MARGIN, MARGIN // 2), f"Donors: {shown}", INK, _font(TITLE_SIZE))
     pen.text((MARGIN, MARGIN + TITLE_SIZE), HINT, PALE, _font(NOTE_SIZE))
     for number, entry in enumerate(classes):
         y = top + number * line
@@ -97,17 +107,17 @@ def draw_donor_sheet(bank: DonorBank) -> Photo:
         ):  # fmt: skip
             spot = (MARGIN, y + NAME_SIZE + 6 + place * (NOTE_SIZE + 3))
             pen.text(spot, text, PALE, _font(NOTE_SIZE))
-        for column, row in enumerate(_spread(bank.index, entry.class_id)):
+        for column, row in enumerate(_spread(bank.index, entry.class_id, least)):
             x = NAME_WIDTH + column * (CELL + MARGIN)
             sheet.paste(Image.fromarray(_silhouette(bank, row)), (x, y))
-            height = f"{int(bank.index.heights[row])}"
-            pen.text((x, y + CELL + 1), height, PALE, _font(NOTE_SIZE))
+            note = f"{int(bank.index.heights[row])} px, {bank.index.completeness[row]:.2f}"
+            pen.text((x, y + CELL + 1), note, PALE, _font(NOTE_SIZE))
     return np.asarray(sheet)
 
 
-def _spread(index: DonorIndex, class_id: int) -> list[int]:
+def _spread(index: DonorIndex, class_id: int, least: float) -> list[int]:
     """Rows of a class's donors in order of height, at most `COLUMNS`, spread evenly."""
-    rows = np.flatnonzero(index.classes == class_id)
+    rows = np.flatnonzero((index.classes == class_id) & (index.completeness >= least))
     rows = rows[np.argsort(index.heights[rows], kind="stable")]
     shown = min(COLUMNS, len(rows))
     places = np.linspace(0, len(rows) - 1, shown).round().astype(np.intp)
@@ -130,7 +140,7 @@ def _silhouette(bank: DonorBank, row: int) -> Photo:
     cell = np.full((CELL, CELL, 3), PAPER, np.uint8)
     bottom, left = CELL - 4, 4 + (inner - wide) // 2
     part = cell[bottom - tall : bottom, left : left + wide]
-    part[mask[rows[:, None], columns]] = SHAPE
+    part[mask[rows[:, None], columns]] = SHAPE if index.whole[row] else IN_PART
     part[made_up[rows[:, None], columns]] = MADE_UP
     for sides, color in ((index.hidden_sides[row], HIDDEN), (index.cut_sides[row], CUT)):
         _mark(cell, int(sides), color, box=(bottom - tall, left, bottom, left + wide))
