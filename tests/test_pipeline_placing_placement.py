@@ -187,7 +187,7 @@ def test_pastes_could_be_true(placer: Placer, records: list[SceneRecord], class_
         assert operation.column == left
         tall = placer.donors.heights[row]
         assert bottom - top == max(1, round(float(tall * operation.scale)))
-        assert 0.4 <= operation.scale <= 1.5
+        assert 0.5 <= operation.scale <= 1.5
         assert top >= 0
         assert left >= 0
         assert bottom <= SIZE[0]
@@ -208,7 +208,7 @@ def test_pastes_could_be_true(placer: Placer, records: list[SceneRecord], class_
         for foot in (0.15, 0.5, 0.85):
             assert ground_at(scene.record, bottom, left + foot * (right - left)) in support
         assert hidden_share(box, others) <= most + 1e-9
-    assert count > 10
+    assert count > 7
     assert 0 in kinds
 
 
@@ -242,8 +242,9 @@ def test_drawn_heights_are_those_of_the_perspective(
         bottoms, tall = spots.boxes[:, 2], spots.boxes[:, 2] - spots.boxes[:, 0]
         clear = tall > 12  # rounding matters less
         off += deviation(class_id, bottoms[clear], tall[clear]).tolist()
-    assert abs(np.mean(off)) < 0.15
-    assert 0.5 < np.std(off) < 0.9
+    # As tall as the donors are among their class, of which each scene has a few.
+    assert abs(np.mean(off)) < 0.35
+    assert 0.5 < np.std(off) < 1.3
 
 
 def test_cut_donors_are_used_beside_whole_ones(placer: Placer, records: list[SceneRecord]) -> None:

@@ -143,7 +143,7 @@ def test_donors_of_the_scene_and_those_used_up_do_not_serve() -> None:
     assert serving() == before - {("b", 26001), ("c", 26001)}
     made.release([row_of(("c", 26001))])
     assert serving() == before - {("b", 26001)}
-    for scale, serves in ((0.39, False), (0.41, True), (1.49, True), (1.51, False)):
+    for scale, serves in ((0.49, False), (0.51, True), (1.49, True), (1.51, False)):
         scales[:] = scale
         assert (("c", 26001) in serving()) == serves
 

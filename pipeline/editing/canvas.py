@@ -24,7 +24,7 @@ from pipeline.editing.shade import measure_shade, traces_of
 from pipeline.roles import ClassRoles
 from pipeline.scene import INSTANCES_PER_CLASS, InstanceMap, LabelMap, Scene
 
-CLUTTERED = 0.3
+CLUTTERED = 0.4
 """Share of clutter around a hole from which clutter may fill it, too."""
 
 ValueT = TypeVar("ValueT")

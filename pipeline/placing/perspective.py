@@ -122,6 +122,29 @@ class Perspective:
         )
         return View(float(means[0]) * height, float(spreads[0]) * height)
 
+    def horizons(
+        self, rows: Floats, heights: Floats, classes: Integers, scenes: Integers, *, count: int
+    ) -> tuple[Floats, Floats]:
+        """Horizons of several scenes and how sure they are, over the height [count].
+
+        Args:
+            rows: Contact rows of whole objects over picture height [n].
+            heights: Box heights over picture height [n].
+            classes: Class ids [n].
+            scenes: Which scene each is of, from 0 [n].
+            count: Number of scenes.
+        """
+        return _scene_horizons(
+            rows,
+            heights,
+            scenes,
+            self.log_sizes[classes],
+            self.sigmas[classes],
+            self.horizon,
+            self.spread,
+            count=count,
+        )
+
     def log_height(
         self, class_id: int | Integers, rows: Floats, view: View, *, height: int
     ) -> tuple[Floats, Floats]:

@@ -82,8 +82,9 @@ class Placer:
         self.limits = limits
         self.places = Places(priors, taxonomy, limits)
         sided = class_roles(taxonomy).sided
-        self.pools = DonorPools(donors, eligible=eligible, sided=sided)
-        self.spotter = Spotter(self.places, donors, self.pools)
+        usual = priors.usual_log_heights(donors)
+        self.pools = DonorPools(donors, eligible=eligible, sided=sided, usual=usual)
+        self.spotter = Spotter(self.places, donors, self.pools, usual)
         self._rows = {key: row for row, key in enumerate(donors.keys)}
         self.critic: LogOdds | None = None
         """Says of places whether they look real."""

@@ -26,11 +26,11 @@ class Limits:
     """Share of a box that it may hide, or have hidden."""
     max_void: float = 0.05
     """Share of its box that void of the frame, or crowds, may cover, which stay on top."""
-    max_clutter: float = 0.3
+    max_clutter: float = 0.15
     """Share of its box in which clutter may lie, of which it covers small patches."""
     min_area: float = 0.0005
     """Smallest area."""
-    scale: tuple[float, float] = (0.4, 1.5)
+    scale: tuple[float, float] = (0.5, 1.5)
     """Smallest and largest size over that before, or of the donor."""
     max_uses: int | None = None
     """How often a run may use a donor."""

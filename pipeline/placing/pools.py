@@ -10,7 +10,7 @@ from pipeline.donors.bank import DonorIndex
 from pipeline.indexing.record import BOTTOM, LEFT, RIGHT
 
 NEIGHBOURS = 12
-"""A donor is chosen from so many on each side of the wanted height."""
+"""A donor is chosen from so many seen a little nearer, and so many seen a little farther."""
 VIEW = 4.0
 """What it costs to show a donor in another place of the picture than it was seen in: so many times
 the distance, in widths of the picture. One use more than that of others costs 1."""
@@ -38,12 +38,12 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool:
-    """Donors of one class and use, sorted by height."""
+    """Donors of one class and use, sorted by how near they were seen."""
 
     donors: Integers
     """Positions in the donor index [n]."""
-    log_heights: Floats
-    """Natural logarithms of their heights in pixels [n]."""
+    usual: Floats
+    """Ln heights in pixels of others of the class where they were seen [n]."""
     centres: Floats
     """Where in their picture they were seen, as a fraction of its width [n]."""
     flips: Flags
@@ -71,10 +71,10 @@ class Pool:
     ) -> Integers:
         """Positions in the pool of donors that suit some places [m].
 
-        Of those about as tall as wanted, one that was seen about there, and is little used.
+        Of those seen about as near, one that was seen about there, and is little used.
 
         Args:
-            wanted: Ln heights in pixels [m].
+            wanted: Ln heights in pixels that objects of the class have there [m].
             columns: Where they are to be seen, as fractions of the picture's width [m].
             uses: How often each donor of the index was used.
             barred: Which of them are not to be used, unless there is no other, bool.
@@ -83,10 +83,10 @@ class Pool:
             view: The cost of another place in the picture; 0 where that does not matter.
         """
         count = min(2 * NEIGHBOURS, len(self.donors))
-        first = np.searchsorted(self.log_heights, wanted) - NEIGHBOURS
+        first = np.searchsorted(self.usual, wanted) - NEIGHBOURS
         first = np.clip(first, 0, len(self.donors) - count)
         near = first[:, None] + np.arange(count)
-        scales = wanted[:, None] - self.log_heights[near]
+        scales = wanted[:, None] - self.usual[near]
         seen = self._seen[near]
         used = uses[self.donors[near]]
         cost = RESIZING * np.abs(scales) + view * np.abs(columns[:, None] - seen)
@@ -120,14 +120,22 @@ class DonorPools:
         donors: The donors.
         eligible: Which of them may be used [n]; by default those that are whole, or cut alone.
         sided: Classes that are never mirrored but with their scene [num_classes]; none by default.
+        usual: Ln heights in pixels of others of their class where they were seen [n]; their own by
+            default.
     """
 
     def __init__(
-        self, donors: DonorIndex, *, eligible: Flags | None = None, sided: Flags | None = None
+        self,
+        donors: DonorIndex,
+        *,
+        eligible: Flags | None = None,
+        sided: Flags | None = None,
+        usual: Floats | None = None,
     ) -> None:
         self._donors = donors
         self._usable = donors.whole | (donors.cut_sides > 0) if eligible is None else eligible
         self._sided = sided
+        self._usual = np.log(donors.heights) if usual is None else usual
         self._pools: dict[tuple[int, Use, bool], Pool | None] = {}
 
     def sided(self, class_id: int) -> bool:
@@ -169,8 +177,8 @@ class DonorPools:
         rows = np.flatnonzero(members)
         if not len(rows):
             return None
-        log_heights = np.log(donors.heights[rows])
-        order = np.argsort(log_heights, kind="stable")
+        usual = self._usual[rows]
+        order = np.argsort(usual, kind="stable")
         rows = rows[order]
         centres = donors.boxes[rows][:, [1, 3]].mean(axis=1) / donors.size[1]
-        return Pool(rows, log_heights[order], centres, flips[rows])
+        return Pool(rows, usual[order], centres, flips[rows])

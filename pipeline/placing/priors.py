@@ -15,6 +15,7 @@ from pydantic import Field
 
 from hdmodel.atomic import write_atomically
 from hdmodel.settings import Settings
+from pipeline.donors.bank import DonorIndex
 from pipeline.errors import DatasetError, TaxonomyError
 from pipeline.indexing.record import GRID, SceneRecord
 from pipeline.placing.locations import (
@@ -27,7 +28,7 @@ from pipeline.placing.locations import (
     places_offered,
     support_shares,
 )
-from pipeline.placing.perspective import Perspective, View
+from pipeline.placing.perspective import NEAREST_ROW, Perspective, View
 from pipeline.placing.spacing import hidden_shares, nearest_gaps, overlaps, rooms_behind
 from pipeline.roles import class_roles
 from pipeline.taxonomy import Taxonomy
@@ -40,6 +41,8 @@ PLACE_FLOOR = 0.01
 """Share of a class's objects, and of what there is where it stands, that is added to each place."""
 ROOM, ROOM_QUANTILE, FEWEST_PAIRS = 1.5, 0.1, 20
 """What vehicles keep behind each other where fewer pairs tell; else nine in ten keep that much."""
+MOST_TALLER = 2.0
+"""An object is believed to be taller than others, or smaller, by so many deviations at most."""
 HIDDEN_QUANTILE, GAP_QUANTILE = 0.95, 0.05
 
 Floats = npt.NDArray[np.float64]
@@ -245,6 +248,35 @@ class Priors:
             height: Height of the picture in pixels.
         """
         return self._perspective.log_height(class_id, rows, view, height=height)
+
+    def usual_log_heights(self, donors: DonorIndex) -> Floats:
+        """Ln heights in pixels that others of their class would have where donors stand [n].
+
+        An object that is taller than others where it was seen is so elsewhere, as far as the
+        horizon of its scene is known. Of donors that the picture's border cuts, and of classes
+        without a size, it is their own height.
+
+        Args:
+            donors: The donors.
+        """
+        height, perspective = donors.size[0], self._perspective
+        tall = np.log(donors.heights)
+        rows, heights = donors.boxes[:, 2] / height, donors.heights / height
+        whole, scenes, classes = donors.whole, donors.scenes, donors.classes
+        horizons, doubts = perspective.horizons(
+            rows[whole], heights[whole], classes[whole], scenes[whole], count=len(donors.names)
+        )
+        usual = np.empty(len(donors))
+        for class_id in np.unique(classes):
+            own = classes == class_id
+            above = np.maximum(rows[own] - horizons[scenes[own]], NEAREST_ROW)
+            sigma = perspective.sigmas[class_id]
+            taller = tall[own] - perspective.log_sizes[class_id] - np.log(above * height)
+            known = sigma**2 / (sigma**2 + (doubts[scenes[own]] / above) ** 2)
+            usual[own] = tall[own] - np.clip(
+                known * taller, -MOST_TALLER * sigma, MOST_TALLER * sigma
+            )
+        return np.where(donors.cut_sides > 0, tall, usual)
 
     def location(self, class_id: int) -> Floats:
         """How likely objects of a class stand in each cell of the coarse grid; sums to 1 [GRID]."""

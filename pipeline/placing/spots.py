@@ -13,8 +13,6 @@ from pipeline.placing.planned_scene import PlannedScene
 from pipeline.placing.pools import VIEW, DonorPools, Pool, Use
 from pipeline.placing.spacing import moved_with, overlaps, united
 
-HEIGHT_SCATTER = 0.7
-"""Part of the scatter of heights that is drawn anew; a part of it is doubt, not scatter."""
 BOTTOM_TRIES = 0.1
 """Part of the spots that donors cut at the bottom get if there are any."""
 CELLS = SILHOUETTE[0] * SILHOUETTE[1]
@@ -74,7 +72,7 @@ class _Draws:
     bottoms: Integers
     centres: Floats
     wanted: Floats
-    """Ln height in pixels."""
+    """Ln height in pixels that objects of the class have there."""
     flips: Flags
     kinds: Floats
     """Decide about the use, in 0..1."""
@@ -95,16 +93,19 @@ class Spotter:
         places: Where objects could stand.
         donors: What can be pasted, at the scenes' size.
         pools: The same by use.
+        usual: Ln heights in pixels of others of their class where they were seen [n].
     """
 
-    def __init__(self, places: Places, donors: DonorIndex, pools: DonorPools) -> None:
+    def __init__(
+        self, places: Places, donors: DonorIndex, pools: DonorPools, usual: Floats
+    ) -> None:
         self.places = places
         self.donors = donors
         self.pools = pools
         self.uses: npt.NDArray[np.int64] = np.zeros(len(donors), np.int64)
         """How often the run has used each donor so far [n]."""
         self._positions = {name: position for position, name in enumerate(donors.names)}
-        self._tall = donors.heights.astype(np.int64)
+        self._usual = usual
         self.partners = donors.partner_rows
         """The donor that comes along with each, by position; -1 if none does [n]."""
         boxes = donors.boxes.astype(np.int64)
@@ -205,7 +206,7 @@ class Spotter:
             return spots
         _, left, bottom, right = scene.joint_box(index)
         centres = np.full(count, (left + right) / 2)
-        wanted = self._wanted(scene, class_id, np.full(count, bottom), rng)
+        wanted, _ = self.places.heights(scene, class_id, np.full(count, bottom))
         flips = rng.random(count) < self.places.limits.flip
         at, barred = np.arange(count), self.barred(scene)
         self._choose(spots, at, pool, scene, class_id, wanted, centres, flips, barred, rng)
@@ -286,28 +287,20 @@ class Spotter:
         return _Draws(
             bottoms=bottoms,
             centres=centres,
-            wanted=self._wanted(scene, class_id, bottoms, rng),
+            wanted=self.places.heights(scene, class_id, bottoms)[0],
             flips=rng.random(count) < self.places.limits.flip,
             kinds=rng.random(count),
             shares=rng.uniform(*shares, count),
             neighbours=rng.random(count),
         )
 
-    def _wanted(
-        self, scene: PlannedScene, class_id: int, bottoms: Integers, rng: np.random.Generator
-    ) -> Floats:
-        """Ln height wanted on each lower edge [m]."""
-        mean, sigma = self.places.heights(scene, class_id, bottoms)
-        draws = np.clip(rng.standard_normal(len(bottoms)), -2, 2)
-        wanted: Floats = mean + HEIGHT_SCATTER * sigma * draws
-        return wanted
-
     def _sizes(self, donors: Integers, wanted: Floats) -> tuple[Floats, Integers, Integers]:
-        """Scales that bring donors to ln heights, and how tall and wide they are then [m].
+        """Scales of donors where their class has some ln heights, and how tall and wide they are.
 
-        Height and width are those of a donor and what comes along.
+        One that is taller than others where it was seen is so there. Height and width are those of
+        a donor and what comes along [m].
         """
-        scales = np.round(np.exp(wanted) / self._tall[donors], 4)
+        scales: Floats = np.exp(wanted - self._usual[donors]).round(4)
         top, left, bottom, right = self._joint[donors].T
         return scales, scaled(bottom - top, scales), scaled(right - left, scales)
 

@@ -162,7 +162,7 @@ class Constraints(Settings):
     min_completeness: Fraction = WHOLE
     """Objects that are seen less completely are not pasted, but where the picture's border cuts
     them; see `hdsynth donors show`."""
-    donor_scale: tuple[float, float] = (0.4, 1.5)
+    donor_scale: tuple[float, float] = (0.5, 1.5)
     """Smallest and largest size of a pasted object over that in its own scene."""
     max_uses: int | None = Field(default=None, ge=1)
     """How often a run may paste the same object; as often as needed if not given."""
