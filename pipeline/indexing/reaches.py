@@ -63,31 +63,60 @@ def _run_ends(there: Flags, pixels: npt.NDArray[np.intp]) -> npt.NDArray[np.intp
     return ends
 
 
-def uprights_between(scene: Scene, edges: Edges, upright: Flags) -> Flags:
-    """Which edges lead to upright stuff beyond which the same object goes on in its row [m].
+def between_parts(scene: Scene, edges: Edges, roles: ClassRoles) -> Flags:
+    """Which edges lead to something beyond which the same object goes on, in line with them [m].
 
-    A pole between two parts of an object stands before it, wherever its foot is.
+    What lies between two parts of an object stands before it, wherever its foot is: a pole, or
+    another object, with parts at both sides; void, as of a bag, with parts above and below.
+    Surfaces, and void at the side, may be seen between legs.
 
     Args:
         scene: The scene.
         edges: The edges.
-        upright: The classes of such stuff [num_classes].
+        roles: The roles of its classes.
     """
-    found = edges.sideways & upright[scene.label.ravel()[edges.outer]]
-    at = np.flatnonzero(found)
-    if not len(at):
-        return found
-    width, ids = scene.size[1], scene.instance
-    rows, columns = edges.outer[at] // width, edges.outer[at] % width
-    lines, inverse = np.unique(rows, return_inverse=True)
-    other = ~upright[scene.label[lines]]
-    here = np.arange(width, dtype=np.int32)
-    before = np.maximum.accumulate(np.where(other, here, np.int32(-1)), axis=1)
-    after = np.minimum.accumulate(np.where(other, here, np.int32(width))[:, ::-1], axis=1)[:, ::-1]
-    ends = np.where(
-        edges.outer[at] > edges.inner[at], after[inverse, columns], before[inverse, columns]
-    )
-    inside = (ends >= 0) & (ends < width)
-    same = ids[rows, ends.clip(0, width - 1)] == ids.ravel()[edges.inner[at]]
-    found[at] = inside & same
+    single = scene.instance >= INSTANCES_PER_CLASS
+    upright, frozen = roles.upright[scene.label], roles.frozen[scene.label]
+    # Poles with their signs, and void of several kinds, are one.
+    kinds = np.where(single, scene.instance, np.where(upright, -1, np.where(frozen, -2, -3)))
+    outer = kinds.ravel()[edges.outer]
+    sideways: Flags = edges.sideways & (outer > -2)
+    upright_runs: Flags = ~edges.sideways & (outer == -2)
+    found = np.zeros(len(outer), np.bool_)
+    for chosen, lines, turned in ((sideways, kinds, False), (upright_runs, kinds.T, True)):
+        at = np.flatnonzero(chosen)
+        places = [np.divmod(pixels[at], scene.size[1]) for pixels in (edges.outer, edges.inner)]
+        if turned:
+            places = [place[::-1] for place in places]
+        found[at] = _goes_on(lines, *places)
     return found
+
+
+Places = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
+
+
+def _goes_on(kinds: npt.NDArray[np.int32], outer: Places, inner: Places) -> Flags:
+    """Whether beyond the run of equal values at some places there is what is before it [m].
+
+    Args:
+        kinds: Values [lines, n]; runs lie along the lines.
+        outer: Lines and positions of pixels of the runs [m].
+        inner: The same of those right before them, of another value [m].
+    """
+    lines, inverse = np.unique(outer[0], return_inverse=True)
+    values = kinds[lines]
+    count = values.shape[1]
+    here = np.arange(count, dtype=np.int32)
+    starts = np.ones(values.shape, np.bool_)
+    starts[:, 1:] = values[:, 1:] != values[:, :-1]
+    before = np.maximum.accumulate(np.where(starts, here, np.int32(0)), axis=1) - 1
+    ends = np.ones(values.shape, np.bool_)
+    ends[:, :-1] = starts[:, 1:]
+    after = np.where(ends, here, np.int32(count - 1))[:, ::-1]
+    after = np.minimum.accumulate(after, axis=1)[:, ::-1] + 1
+    forward = outer[1] > inner[1]
+    beyond = np.where(forward, after[inverse, outer[1]], before[inverse, outer[1]])
+    inside = (beyond >= 0) & (beyond < count)
+    same = kinds[outer[0], beyond.clip(0, count - 1)] == kinds[inner[0], inner[1]]
+    goes_on: Flags = inside & same
+    return goes_on

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from pipeline.indexing.edges import Contours, Edges, Flags, Objects, trace
-from pipeline.indexing.reaches import stuff_reaches, uprights_between
+from pipeline.indexing.reaches import between_parts, stuff_reaches
 from pipeline.roles import ClassRoles, class_roles
 from pipeline.scene import INSTANCES_PER_CLASS, LabelMap, Scene
 from pipeline.taxonomy import Taxonomy
@@ -131,6 +131,12 @@ def index_scene(scene: Scene, taxonomy: Taxonomy) -> SceneRecord:
     contacts = _contacts(objects, edges.owners, found.positions[outer_id])
     partners = _partners(objects, contacts, taxonomy)
     nearer, occluding, companions = _overlaps(objects, contacts, partners, len(edges.owners))
+    between = between_parts(scene, edges, roles)
+    others = found.positions[outer_id]
+    # What reaches out at a side is seen between legs.
+    between &= (others < 0) | _within(objects.boxes[others], objects.boxes[edges.owners])
+    before = others[between & (others >= 0) & (others != partners[edges.owners])]
+    occluding |= np.bincount(before, minlength=len(occluding)) > TOUCH * np.sqrt(objects.areas)
     upright = (found.across < NARROW * width) & (found.across < found.down) & roles.surface
     veiling = (~roles.surface[outer_label] & (outer_id < INSTANCES_PER_CLASS)) | (
         upright[outer_label] & edges.sideways
@@ -159,7 +165,7 @@ def index_scene(scene: Scene, taxonomy: Taxonomy) -> SceneRecord:
         partners=np.where(partners >= 0, objects.ids[partners], 0).astype(np.int32)
         if len(masks)
         else np.zeros(0, np.int32),
-        obscured=_obscured(scene, found, partners, roles),
+        obscured=_obscured(scene, found, partners, between, roles),
         ground=np.array(
             [
                 _ground(mask, top, left, scene.label, roles.surface)
@@ -372,10 +378,28 @@ def _partners(objects: Objects, contacts: _Contacts, taxonomy: Taxonomy) -> npt.
     return partners
 
 
+def _within(boxes: npt.NDArray[np.int32], others: npt.NDArray[np.int32]) -> Flags:
+    """Which boxes [m, 4] lie between the left and the right side of the other beside them [m]."""
+    within: Flags = (boxes[:, 1] > others[:, 1]) & (boxes[:, 3] < others[:, 3])
+    return within
+
+
 def _obscured(
-    scene: Scene, found: Contours, partners: npt.NDArray[np.intp], roles: ClassRoles
+    scene: Scene,
+    found: Contours,
+    partners: npt.NDArray[np.intp],
+    between: Flags,
+    roles: ClassRoles,
 ) -> npt.NDArray[np.float32]:
-    """The share of each object's contour that borders on what may hide more of it [n]."""
+    """The share of each object's contour that borders on what may hide more of it [n].
+
+    Args:
+        scene: The scene.
+        found: Its objects and their edges.
+        partners: The object with which each is one, by position [n].
+        between: Which edges lead to what lies between two parts of their object [m].
+        roles: The roles of its classes.
+    """
     objects, edges = found.objects, found.edges
     count, width = len(objects.ids), scene.size[1]
     if not count:
@@ -389,7 +413,7 @@ def _obscured(
     )
     reaches[(others >= 0) & (others == partners[edges.owners])] = -1
     hiding = reaches > lowest
-    hiding |= uprights_between(scene, edges, roles.upright)
+    hiding |= between & ((others < 0) | (others != partners[edges.owners]))
     # What lies right below its lowest part, and cannot carry it, stands before it.
     carried: Flags = np.any(roles.support, axis=1)[classes[edges.owners]]
     tall = objects.boxes[edges.owners, 2] - objects.boxes[edges.owners, 0]
