@@ -65,8 +65,13 @@ class PreparedJob:
 
     @property
     def used_scenes(self) -> tuple[str, ...]:
-        """The scenes that samples are made from; with few samples not all."""
-        return self.scenes[: self.samples]
+        """The scenes that samples are made from, in the dataset's order; with few samples not all.
+
+        Scenes that follow each other in a dataset are often of one drive, which matters where
+        objects of different scenes are compared.
+        """
+        used = set(self.scenes[: self.samples])
+        return tuple(ref.name for ref in self.source.scenes if ref.name in used)
 
     @property
     def completes_donors(self) -> bool:

@@ -67,7 +67,7 @@ def class_roles(taxonomy: Taxonomy) -> ClassRoles:
         support[ids[thing], [ids[ground] for ground in grounds]] = True
     categories = np.array([c.category for c in taxonomy.classes])
     frozen = ~surface & ~taxonomy.is_thing
-    kinds = np.array([c.name.replace("-", " ").split()[0] for c in taxonomy.classes])
+    kinds = np.array([(c.name.replace("-", " ").split() or [""])[0] for c in taxonomy.classes])
     sky = (categories == "sky") | (kinds == "sky")
     ground = surface & ~sky & (support.any(axis=0) | (categories == "flat"))
     built = (categories == "construction") | np.isin(kinds, BUILT)

@@ -209,7 +209,8 @@ def job_spec(job: PreparedJob) -> JobSpec:
 
 def versions() -> dict[str, str]:
     """Versions of what decides the bytes of an output."""
-    return {name: version(name) for name in ("hdsynth", "torch", "zarr", "numpy", "apache-beam")}
+    deciding = ("hdsynth", "torch", "zarr", "numpy", "scipy", "scikit-learn", "apache-beam")
+    return {name: version(name) for name in deciding}
 
 
 @contextmanager

@@ -106,32 +106,32 @@ class DonorIndex:
             records: Scenes of one size; at least one.
             min_area: Visible pixels that an object must have.
         """
-        parts = []
-        for record in records:
-            rows = donors_of(record, min_area=min_area)
-            columns = {name: getattr(record, name)[rows] for name in _SHARED}
-            scenes = np.zeros(len(rows), np.int32)
-            zeros = np.zeros(len(rows), np.float32)
-            names = (record.name,)
-            part = cls(record.size, names, scenes, **columns, completeness=zeros, completed=zeros)
-            parts.append(part)
-        return cls.joined(parts)
+        return cls.joined([cls.of_scene(record, min_area=min_area) for record in records]).judged()
+
+    @classmethod
+    def of_scene(cls, record: SceneRecord, *, min_area: int) -> Self:
+        """Collect those of one scene, whose completeness is not judged yet."""
+        rows = donors_of(record, min_area=min_area)
+        columns = {name: getattr(record, name)[rows] for name in _SHARED}
+        scenes = np.zeros(len(rows), np.int32)
+        zeros = np.zeros(len(rows), np.float32)
+        names = (record.name,)
+        return cls(record.size, names, scenes, **columns, completeness=zeros, completed=zeros)
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
-        """The donors of several indices, at least one, one after the other."""
+        """The donors of several indices, at least one, one after the other; not judged yet."""
         kept = [part for part in parts if len(part)] or [parts[0].select(np.zeros(0, np.intp))]
         starts = np.cumsum([0, *(len(part.names) for part in kept)])
         scenes = [part.scenes + start for part, start in zip(kept, starts[:-1], strict=True)]
         columns = (*_SHARED, "completed")
-        index = cls(
+        return cls(
             size=parts[0].size,
             names=tuple(name for part in kept if len(part) for name in part.names),
             scenes=np.concatenate(scenes).astype(np.int32),
             **{name: np.concatenate([getattr(part, name) for part in kept]) for name in columns},
             completeness=np.zeros(sum(map(len, kept)), np.float32),
         )
-        return index.judged()
 
     def judged(self) -> Self:
         """The same donors, their completeness judged among them."""
@@ -347,6 +347,12 @@ class DonorBank:
             raise DatasetError(
                 f"{self.path}: donors of taxonomy {self.taxonomy.name!r}, expected the classes of "
                 f"{taxonomy.name!r} as in the job"
+            )
+        kinds = [[c.void for c in t.classes] for t in (self.taxonomy, taxonomy)]
+        if kinds[0] != kinds[1] or self.taxonomy.together != taxonomy.together:
+            raise DatasetError(
+                f"{self.path}: donors measured with other kinds of void, or other things that go "
+                f"together, than taxonomy {taxonomy.name!r} says now; build the bank again"
             )
 
     def copy_to(self, target: Path) -> None:

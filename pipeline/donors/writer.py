@@ -120,11 +120,11 @@ class BankWriter:
         name = scene.record.name
         self._hidden.update({(name, number): around for number, around in scene.hidden.items()})
         # The record itself, with its map, need not be kept.
-        self._parts.append(DonorIndex.of([scene.record], min_area=MIN_AREA))
+        self._parts.append(DonorIndex.of_scene(scene.record, min_area=MIN_AREA))
 
     def finish(self) -> None:
         """Complete donors, if their surroundings were kept, and write all but the shapes."""
-        index = DonorIndex.joined(self._parts)
+        index = DonorIndex.joined(self._parts).judged()
         if self._hidden:
             index = self._complete(index)
         self._masks.close()

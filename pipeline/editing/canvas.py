@@ -241,6 +241,8 @@ class Canvas:
             mask: Which pixels, bool [H, W].
             class_id: A stuff class.
         """
+        if not mask.any():
+            return
         self.maps.paint(mask, class_id, stamp=self.stamp)
         self._behind.clear()  # what comes back from behind an object would be of before
 
@@ -348,7 +350,7 @@ class Canvas:
         """
         layers = self.roles.surface & ~self.protected
         if self._in_clutter(box):
-            layers |= self.roles.clutter
+            layers |= self.roles.clutter & ~self.protected
         for surface in (layers & ~self.roles.upright, layers):
             filled = fill_hole(
                 self.maps.label, box, hole, surface=surface, ground=self.roles.ground

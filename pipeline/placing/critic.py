@@ -156,6 +156,7 @@ def _collect(
                 continue  # it stands where another does, as a bicycle below its rider
             members = scene.members(index)
             scene.present[members] = False
+            scene.view = placer.priors.view(scene.record, without=members)
             found = placer.propose(scene, class_id, rng, count=PROPOSALS)
             scene.present[members] = True
             real = scene.joint_box(index)[None]

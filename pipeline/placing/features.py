@@ -45,6 +45,9 @@ def place_features(
     bottoms, centres = boxes[:, 2].astype(float), (boxes[:, 1] + boxes[:, 3]) / 2
     mean, sigma = priors.log_height(class_id, bottoms, scene.view, height=height)
     above = np.maximum(bottoms - scene.view.horizon, height / 256)
+    # A mirrored scene is judged as it was before.
+    side, quarter = (-1 if scene.mirrored else 1), np.full(len(boxes), width / 4)
+    seen = width - centres if scene.mirrored else centres
     chosen = scene.there(without)
     others, classes = scene.boxes[chosen], scene.class_ids[chosen]
     rows, columns = grid_cells(
@@ -58,16 +61,14 @@ def place_features(
         [
             (np.log(tall) - mean) / sigma,
             above / height,
-            centres / width,
+            seen / width,
             np.abs(centres / width - 0.5),
             *_covers(boxes, others),
             *_nearest(boxes, others, above, scene.view.horizon),
             *_nearest(boxes, others[own], above, scene.view.horizon),
             np.full(len(boxes), np.count_nonzero(own) / (1 + priors.counts(class_id).mean)),
             _off_others(bottoms, others[own, 2], above),
-            _off_others(
-                centres, others[own][:, [1, 3]].mean(axis=1), np.full(len(boxes), width / 4)
-            ),
+            side * _off_others(centres, others[own][:, [1, 3]].mean(axis=1), quarter),
             scene.margins[rows, columns].astype(float),
             feet.mean(axis=1),
             feet.min(axis=1),

@@ -54,10 +54,6 @@ class Pool:
         """Where they are seen once they are mirrored [n]."""
         return np.where(self.flips, 1 - self.centres, self.centres)
 
-    def off(self, rows: Integers, columns: Floats) -> Floats:
-        """How far columns are from where some donors were seen, in widths of the picture [m]."""
-        return np.abs(columns - self._seen[rows])
-
     def choose(
         self,
         wanted: Floats,

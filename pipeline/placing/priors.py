@@ -226,11 +226,17 @@ class Priors:
         """A hash of all that the priors say."""
         return hashlib.sha256(_pretty(self.content.to_plain()).encode()).hexdigest()
 
-    def view(self, record: SceneRecord) -> View:
-        """A scene's horizon and how sure it is, in rows: shared, corrected by its whole objects."""
+    def view(self, record: SceneRecord, *, without: Sequence[int] = ()) -> View:
+        """A scene's horizon and how sure it is, in rows: shared, corrected by its whole objects.
+
+        Args:
+            record: The scene.
+            without: Objects, by position, that are not asked.
+        """
         objects = SeenObjects.collect([record])
-        rows = objects.boxes[objects.whole] * record.size[0]
-        classes = objects.classes[objects.whole]
+        asked = objects.whole.copy()
+        asked[list(without)] = False
+        rows, classes = objects.boxes[asked] * record.size[0], objects.classes[asked]
         return self._perspective.view(
             rows[:, 2], rows[:, 2] - rows[:, 0], classes, height=record.size[0]
         )
@@ -252,8 +258,8 @@ class Priors:
         """Ln heights in pixels that others of their class would have where donors stand [n].
 
         An object that is taller than others where it was seen is so elsewhere, as far as the
-        horizon of its scene is known. Of donors that the picture's border cuts, and of classes
-        without a size, it is their own height.
+        horizon of its scene is known. Of donors that the picture's border cuts it is their own
+        height.
 
         Args:
             donors: The donors.

@@ -42,8 +42,6 @@ class Spots:
     """Which pass all checks [m]."""
     flush: Flags
     """Which end at void or the lower border of the picture [m]."""
-    far: Flags
-    """Which show a vehicle far from where it was seen, and so from another side [m]."""
     alone: Flags
     """Which of those overlap no box of another object [m]."""
     twins: Flags
@@ -59,7 +57,6 @@ class Spots:
             flips=np.zeros(count, np.bool_),
             ok=np.zeros(count, np.bool_),
             flush=np.zeros(count, np.bool_),
-            far=np.zeros(count, np.bool_),
             alone=np.ones(count, np.bool_),
             twins=np.zeros(count, np.bool_),
         )
@@ -113,7 +110,8 @@ class Spotter:
         self._joint = np.where(
             (self.partners >= 0)[:, None], united(boxes, boxes[self.partners]), boxes
         )
-        self._looks = coarse_shapes(donors.silhouettes)
+        centres = boxes[:, [1, 3]].mean(axis=1) / donors.size[1]
+        self._centres: Floats = centres
 
     def draw(
         self,
@@ -147,7 +145,7 @@ class Spotter:
             self._fill(spots, "right", crossing, scene, class_id, draws, barred, rng)
         else:
             _put_beside(scene, spots, draws)
-        spots.ok[:] = (spots.donors >= 0) & ~spots.far
+        spots.ok[:] = (spots.donors >= 0) & ~self._far(scene, class_id, spots)
         self.check(scene, spots, class_id, occluded=occluded)
         return spots
 
@@ -210,11 +208,15 @@ class Spotter:
         flips = rng.random(count) < self.places.limits.flip
         at, barred = np.arange(count), self.barred(scene)
         self._choose(spots, at, pool, scene, class_id, wanted, centres, flips, barred, rng)
-        _, tall, wide = self._sizes(spots.donors, wanted)
+        # What it is one with may reach farther down than its own feet.
+        lower = (self._joint[spots.donors, 2] - self._own[spots.donors, 2]) * spots.scales
+        wanted, _ = self.places.heights(scene, class_id, bottom - np.rint(lower).astype(np.int64))
+        spots.scales[:], tall, wide = self._sizes(spots.donors, wanted)
         # As `cutout.stand_in` lays it.
         lefts = (left + right - wide) // 2
         spots.boxes[:] = np.stack([bottom - tall, lefts, bottom + 0 * wide, lefts + wide], axis=1)
-        spots.ok[:] = self.serves(scene, spots.donors, spots.scales) & ~spots.far
+        spots.ok[:] = self.serves(scene, spots.donors, spots.scales)
+        spots.ok[:] &= ~self._far(scene, class_id, spots)
         spots.ok[:] &= self.places.believable(
             scene, spots.boxes, class_id, without=scene.members(index)
         )
@@ -255,6 +257,20 @@ class Spotter:
             for row in rows
         ]
 
+    def _looks(self, donors: Integers) -> npt.NDArray[np.float32]:
+        """The coarse shapes of donors [m, cells]."""
+        return coarse_shapes(self.donors.silhouettes[donors])
+
+    def _far(self, scene: PlannedScene, class_id: int, spots: Spots) -> Flags:
+        """Which spots show a vehicle far from where it was seen, and so from another side [m]."""
+        if not self.pools.sided(class_id) or not len(self.donors):
+            return np.zeros(len(spots.donors), np.bool_)
+        seen = self._centres[spots.donors]
+        seen = np.where(spots.flips, 1 - seen, seen)
+        shown = spots.boxes[:, [1, 3]].mean(axis=1) / scene.size[1]
+        far: Flags = np.abs(shown - seen) > SEEN_FROM
+        return far
+
     def _twins(self, scene: PlannedScene, class_id: int, donors: Integers) -> Flags:
         """Which donors look like another object of their class in the scene [m]."""
         if not len(donors):
@@ -262,12 +278,12 @@ class Spotter:
         own = scene.record.classes == class_id
         there = [
             coarse_shapes(scene.record.silhouettes[own]),
-            self._looks[np.array(sorted(scene.used), np.intp)],
+            self._looks(np.array(sorted(scene.used), np.intp)),
         ]
         others = np.concatenate(there)
         if not len(others):
             return np.zeros(len(donors), np.bool_)
-        shapes = self._looks[donors]
+        shapes = self._looks(donors)
         mirrored = others.reshape(-1, *SILHOUETTE)[:, :, ::-1].reshape(-1, CELLS)
         twins = np.zeros(len(donors), np.bool_)
         for seen in (others, mirrored):
@@ -330,7 +346,6 @@ class Spotter:
         )
         donors = pool.donors[found]
         spots.donors[at] = donors
-        spots.far[at] = sided & (pool.off(found, centres / scene.size[1]) > SEEN_FROM)
         spots.flips[at] = pool.flips[found] if sided else pool.flips[found] ^ flips
         spots.scales[at], _, _ = self._sizes(donors, wanted)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.editing.program import Paste
 from pipeline.planning.demands import Failure, Hidden
-from pipeline.planning.objects import ObjectEdits
+from pipeline.planning.objects import Flags, ObjectEdits
 from pipeline.planning.quotas import MANY
 
 TRIES = 2
@@ -68,7 +68,7 @@ class DemandEdits(ObjectEdits):
         partly = class_id in self.demands.extra
         while (excess := self._count(class_id) - most) > 0:
             own = self.scene.present[: len(self.record.ids)] & (self.record.classes == class_id)
-            able = np.flatnonzero(own & self.removable)
+            able = np.flatnonzero(own & self.removable & self._partner_may_go())
             needed = 1 if partly else excess
             if len(able) < needed:
                 return TOO_MANY
@@ -88,7 +88,10 @@ class DemandEdits(ObjectEdits):
             while pasted < missing:
                 if self._room <= 0:
                     return MAX_EDITS
-                more = self._paste_some(class_id, min(missing - pasted, self._room))
+                if not self._may_bring(class_id):
+                    return FORBIDDEN
+                at_once = 1 if self.rules.together.get(class_id) else missing - pasted
+                more = self._paste_some(class_id, min(at_once, self._room))
                 pasted += more
                 failed += not more
                 if failed == TRIES:
@@ -115,14 +118,33 @@ class DemandEdits(ObjectEdits):
                 return FORBIDDEN
             if not self.rules.donor_odds[hidden.class_id]:
                 return NO_DONORS
+            if not self._may_bring(hidden.class_id):
+                return FORBIDDEN
+            kept = self.editable.copy(), self.removable.copy()
             if self._paste(hidden.class_id, occluded=part):
                 if self._count_hidden(hidden.class_id, part) > count:
                     continue
                 self._take_back()
+                self.editable, self.removable = kept
             missed += 1
             if missed == HIDING_TRIES:
                 return NO_PLACE_BEHIND
         return None
+
+    def _may_bring(self, class_id: int) -> bool:
+        """Whether what an object of a class brings along may become more."""
+        bounds = self.demands.bounds
+        brought = [one for one in self.rules.together.get(class_id, ()) if one in bounds]
+        return all(self._count(one) < bounds[one][1] for one in brought)
+
+    def _partner_may_go(self) -> Flags:
+        """Which objects of the scene are one with none that must stay [n]."""
+        partners = self.scene.partners[: len(self.record.ids)]
+        stay = np.zeros(self.rules.taxonomy.num_classes, np.bool_)
+        for class_id, (low, _) in self.demands.bounds.items():
+            stay[class_id] = self._count(class_id) <= low
+        may_go: Flags = (partners < 0) | ~stay[self.record.classes[partners]]
+        return may_go
 
     def _count_hidden(self, class_id: int, part: tuple[float, float]) -> int:
         """How many objects of a class are hidden by a part in a range."""

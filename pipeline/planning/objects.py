@@ -198,6 +198,8 @@ class ObjectEdits:
         others = self.scene.boxes[:count]
         before = (others[:, 2] >= bottom) & (others[:, 0] < bottom)
         before &= (others[:, 1] < right) & (others[:, 3] > left)
+        partners = self.scene.partners[:count]
+        before |= (partners >= 0) & before[partners]
         self.editable[before] = self.removable[before] = False
 
     def _drop(self, index: int) -> bool:
