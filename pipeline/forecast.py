@@ -60,9 +60,9 @@ class Forecast:
     """Objects of other scenes, pasted or in place of others, by class."""
     donor_use: DonorUse
     """How evenly donors are used."""
-    critic: dict[str, float]
+    critic: dict[str, float] | None
     """By class, how well the critic tells real objects from proposed places (area under the curve);
-    it chooses the places of these classes."""
+    it chooses the places of these classes. None without a critic."""
     unedited: int
     """Samples whose program has no operation."""
     quotas: list[QuotaReport]
@@ -105,9 +105,11 @@ class Forecast:
         return "\n".join(f"{name:<10} {text}" for name, text in lines)
 
     def _critic_text(self) -> str:
+        if self.critic is None:
+            return "none: the policy goes without, or places nothing"
         told = ", ".join(f"{name} {auc:.2f}" for name, auc in sorted(self.critic.items()))
         if not told:
-            return "none: of no class enough objects are seen, or nothing is placed"
+            return "none: of no class enough objects are seen"
         return f"tells real objects from proposed places (AUC): {told}"
 
     def _style_text(self) -> str:

@@ -204,3 +204,17 @@ def test_programs_are_replayed_exactly_from_their_json() -> None:
     same_maps(one.scene, other.scene)
     assert one.instances == other.instances
     assert sum(r.class_id == BICYCLE for r in one.instances) == 2
+
+
+def test_who_loses_one_loses_both() -> None:
+    """A rider of whom only the bicycle is cut off by the border does not stay without it."""
+    paste = Paste(**BRING, row=110, column=247)
+    kept = records(run(bare(), paste, donors=[cyclist("b")]))
+    least, most = sorted(kept[name][-1] for name in ("rider", "bicycle"))
+    assert least < most
+    program = Program(scene="a", min_visible_fraction=(least + most) / 2, operations=(paste,))
+    donors = donors_from({"b": cyclist("b")})
+    result = recompose(program, bare(), donors, taxonomy=CITY)
+    assert not records(result)
+    same_maps(result.scene, bare())
+    assert [event.kind for event in result.log] == ["removed_small"] * 2

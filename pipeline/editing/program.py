@@ -19,6 +19,18 @@ RegionSeed = Annotated[int, Field(ge=0, lt=2**63)]
 Along = tuple[InstanceId, ...]
 
 
+class ObjectOperation(Settings):
+    """Base of the operations about an object and what is one with it."""
+
+    @model_validator(mode="after")
+    def _check_distinct(self) -> Self:
+        for first, others in (("instance", "along"), ("donor_instance", "donor_along")):
+            ids = (getattr(self, first, None), *getattr(self, others, ()))
+            if len(set(ids)) < len(ids):
+                raise ValueError(f"{others}: expected other objects than {first}, each once")
+        return self
+
+
 class MirrorScene(Settings):
     """Mirror the scene left to right; every object keeps its id."""
 
@@ -35,7 +47,7 @@ class CropZoom(Settings):
     width: int = Field(ge=1)
 
 
-class Drop(Settings):
+class Drop(ObjectOperation):
     """Take an object out and fill the hole with what would be behind."""
 
     op: Literal["drop"] = "drop"
@@ -44,7 +56,7 @@ class Drop(Settings):
     """The ids of objects that are one with it, as a bicycle with its rider, and go with it."""
 
 
-class Move(Settings):
+class Move(ObjectOperation):
     """Shift an object, fill the hole it leaves, and keep its id."""
 
     op: Literal["move"] = "move"
@@ -57,7 +69,7 @@ class Move(Settings):
     """The ids of objects that are one with it, as a bicycle with its rider, and go with it."""
 
 
-class Rescale(Settings):
+class Rescale(ObjectOperation):
     """Bring an object nearer or farther: another size, where objects of that size stand."""
 
     op: Literal["rescale"] = "rescale"
@@ -72,7 +84,7 @@ class Rescale(Settings):
     """The ids of objects that are one with it, as a bicycle with its rider, and go with it."""
 
 
-class Flip(Settings):
+class Flip(ObjectOperation):
     """Mirror an object where it stands."""
 
     op: Literal["flip"] = "flip"
@@ -81,7 +93,7 @@ class Flip(Settings):
     """The ids of objects that are one with it, as a bicycle with its rider, and go with it."""
 
 
-class Duplicate(Settings):
+class Duplicate(ObjectOperation):
     """Put a copy of an object elsewhere in the same scene."""
 
     op: Literal["duplicate"] = "duplicate"
@@ -98,7 +110,7 @@ class Duplicate(Settings):
     """The ids of objects that are one with it, and are copied with it."""
 
 
-class Paste(Settings):
+class Paste(ObjectOperation):
     """Bring in an object of another scene.
 
     It gets the lowest id of its class that no object of the edited scene has, or had before
@@ -121,7 +133,7 @@ class Paste(Settings):
     """The ids, in its scene, of objects that are one with it and come along."""
 
 
-class Replace(Settings):
+class Replace(ObjectOperation):
     """Put an object of another scene where one stands, centred on the same spot of the ground."""
 
     op: Literal["replace"] = "replace"

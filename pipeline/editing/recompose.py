@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from pipeline.editing.canvas import Canvas
 from pipeline.editing.cutout import Cutout, Mask, OperationSkipped, cut_out
-from pipeline.editing.object_state import ObjectKind
+from pipeline.editing.object_state import ObjectKind, ObjectState
 from pipeline.editing.operations import Donors, Editor, zoom
 from pipeline.editing.picture import Picture
 from pipeline.editing.program import CropZoom, MirrorScene, Operation, Program
@@ -236,6 +236,8 @@ def _remove_small(canvas: Canvas, program: Program) -> list[Event]:
     for instance in sorted(
         canvas.touched & canvas.objects.keys(), key=lambda i: (-canvas.objects[i].since, i)
     ):
+        if instance not in canvas.objects:
+            continue  # it went with another
         state = canvas.objects[instance]
         shape = canvas.visible(instance)
         if shape is None:
@@ -256,6 +258,24 @@ def _remove_small(canvas: Canvas, program: Program) -> list[Event]:
             log.append(Event("kept_small", None, instance, f"{reason}; {skipped}"))
         else:
             log.append(Event("removed_small", None, instance, reason))
+            log += _remove_partners(canvas, instance, state)
+    return log
+
+
+def _remove_partners(canvas: Canvas, instance: int, state: ObjectState) -> list[Event]:
+    """Take out what an operation put as one with an object that is gone."""
+    log: list[Event] = []
+    partners = [i for i, s in canvas.objects.items() if s.since == state.since > 0]
+    for partner in sorted(partners):
+        reason = f"one with {instance}, which is gone"
+        try:
+            with canvas.attempt():
+                canvas.erase(partner)
+                canvas.retire(partner)
+        except OperationSkipped as skipped:
+            log.append(Event("kept_small", None, partner, f"{reason}; {skipped}"))
+        else:
+            log.append(Event("removed_small", None, partner, reason))
     return log
 
 

@@ -53,7 +53,8 @@ class SceneRecord:
     """Whether an object that stands further down shares an edge with it, void or a crowd does, or
     upright stuff such as a pole does sideways: all may hide a part of it [n]."""
     occluding: Flags
-    """Whether it shares an edge with an object that stands further up [n]."""
+    """Whether it shares an edge with an object that stands no further down, or lies between two
+    parts of one [n]."""
     cut_sides: Sides
     """The sides of its box (LEFT, RIGHT, TOP, BOTTOM) at which the picture's border, or void that
     reaches it, cuts it [n]."""
@@ -348,7 +349,7 @@ def _overlaps(
     apart = touching & (partners[one] != other)
     nearer[contacts.edges] = (apart & (bottoms[other] > bottoms[one]))[contacts.rows]
     occluding = np.zeros(count, np.bool_)
-    occluding[one[apart & (bottoms[other] < bottoms[one])]] = True
+    occluding[one[apart & (bottoms[other] <= bottoms[one])]] = True
     paired = np.zeros(count, np.bool_)
     paired[one[touching]] = True
     companions = np.full(count, -1, np.int16)

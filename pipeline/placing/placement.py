@@ -26,6 +26,8 @@ AT_ONCE = 8
 """So many objects are put at places that were drawn together."""
 FEWER = 24
 """Places tried for an object that stays about where it is."""
+SMALLEST_SHIFT = 0.01
+"""Of the picture's width; less is no edit."""
 MAX_HEIGHT_CHANGE = 0.12
 """A shift may change the height expected at the object's row by this much, in ln."""
 RESCALE = (0.6, 1.6)
@@ -210,7 +212,8 @@ class Placer:
         boxes = box + np.stack([rows, columns, rows, columns], axis=1)
         now, _ = self.places.heights(scene, class_id, box[2:3])
         then, _ = self.places.heights(scene, class_id, boxes[:, 2])
-        ok = ((rows != 0) | (columns != 0)) & (np.abs(then - now) <= MAX_HEIGHT_CHANGE)
+        ok = np.hypot(rows, columns) >= SMALLEST_SHIFT * scene.size[1]
+        ok &= np.abs(then - now) <= MAX_HEIGHT_CHANGE
         ok &= self.places.believable(scene, boxes, class_id, without=scene.members(index))
         best = self._choose_box(scene, boxes, ok, class_id, rng, without=scene.members(index))
         if best is None:

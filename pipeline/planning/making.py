@@ -71,5 +71,5 @@ def make_plan(
         planned.quotas,
         priors,
         donor_use=DonorUse.of(planned.programs),
-        told={taxonomy.classes[c].name: auc for c, auc in critic.told.items()} if critic else {},
+        told={taxonomy.classes[c].name: auc for c, auc in critic.told.items()} if critic else None,
     )

@@ -69,9 +69,9 @@ class Plan:
     priors: Priors
     """By which objects were placed."""
     donor_use: DonorUse
-    told: dict[str, float]
+    told: dict[str, float] | None
     """By class, how well the critic tells real objects from proposed places, as the area under the
-    curve: those whose places it chose."""
+    curve: those whose places it chose; None where places were drawn without a critic."""
 
 
 def assign_scene(index: int, scenes: Sequence[str]) -> tuple[str, int]:
