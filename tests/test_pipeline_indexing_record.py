@@ -12,6 +12,7 @@ from pipeline.indexing.record import (
     BOTTOM,
     CUT,
     FEET,
+    GAP,
     GRID,
     LEFT,
     NARROW,
@@ -257,17 +258,20 @@ def test_hidden_contours_equal_brute_force(scene: Scene) -> None:
         hidden, total = rim, rim
         for r, c, y, x in neighbours(scene, one):
             other, class_id = int(scene.instance[y, x]), int(scene.label[y, x])
+            between = goes_on(r, c, y, x)
             if other >= 1000:
-                before = bottoms[other] > lowest or (r == y and lies_in(other, one)
-                                                     and goes_on(r, c, y, x))  # fmt: skip
-                before &= partners.get(one) != other
+                mine = partners.get(one) == other
+                before = not mine and bottoms[other] > lowest
+                between &= not mine and r == y and lies_in(other, one)
             elif roles.upright[class_id]:
-                before = pole_end(y, x) > lowest or (r == y and goes_on(r, c, y, x))
+                before, between = pole_end(y, x) > lowest, between and r == y
             elif class_id in FROZEN:
-                before = void_end(y, x) > lowest or (c == x and goes_on(r, c, y, x))
+                before, between = void_end(y, x) > lowest, between and c == x
             else:
                 before = y > r and r >= lowest - FEET * tall and not carrying[class_id]
-            hidden, total = hidden + before, total + 1
+                between = False
+            hidden, total = hidden + (before or between) + GAP * between, total + 1
+        hidden = min(hidden, total)
         assert record.obscured[position] == pytest.approx(hidden / max(total, 1))
 
 

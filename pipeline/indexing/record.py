@@ -24,6 +24,9 @@ CUT = 0.35
 NARROW = 1 / 64
 """Stuff is upright if its mean run along rows is below this part of the picture's width, and below
 its mean run along columns."""
+GAP = 3
+"""What lies between two parts of an object hides more than an edge of it: it counts so often
+more."""
 FEET = 0.15
 """Part of an object's height, from below, that counts as its feet."""
 LEFT, RIGHT, TOP, BOTTOM = 1, 2, 4, 8
@@ -414,7 +417,8 @@ def _obscured(
     )
     reaches[(others >= 0) & (others == partners[edges.owners])] = -1
     hiding = reaches > lowest
-    hiding |= between & ((others < 0) | (others != partners[edges.owners]))
+    between = between & ((others < 0) | (others != partners[edges.owners]))
+    hiding |= between
     # What lies right below its lowest part, and cannot carry it, stands before it.
     carried: Flags = np.any(roles.support, axis=1)[classes[edges.owners]]
     tall = objects.boxes[edges.owners, 2] - objects.boxes[edges.owners, 0]
@@ -430,9 +434,11 @@ def _obscured(
     )
     rim = _border_pixels(scene, objects)
     hidden = np.bincount(edges.owners[hiding], minlength=count) + rim
+    hidden += GAP * np.bincount(edges.owners[between], minlength=count)
     total = np.bincount(edges.owners, minlength=count) + rim
-    share: npt.NDArray[np.float32] = (hidden / np.maximum(total, 1)).astype(np.float32)
-    return share
+    share = np.minimum(hidden / np.maximum(total, 1), 1)
+    found_share: npt.NDArray[np.float32] = share.astype(np.float32)
+    return found_share
 
 
 def _border_pixels(scene: Scene, objects: Objects) -> npt.NDArray[np.intp]:
