@@ -84,6 +84,8 @@ def test_serving_ends_with_0_when_it_is_interrupted(out: OutputFolder, tmp_path:
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         text=True,
+        # Tests that run in the background would hand down that it is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
             assert process.stdout is not None
