@@ -182,6 +182,13 @@ def test_what_cannot_be_met_is_explained() -> None:
     (report,) = planned.quotas
     assert (report.forecast, report.reasons) == (0.0, ("no donors of class truck",))
 
+    strict = {"constraints": LOOSE | {"min_donor_area": 0.5}}
+    planned = plan(NONE | strict | {"quotas": [{"class": "person", "at_least": 9, "in": 0.5}]})
+    (report,) = planned.quotas
+    assert report.reasons == (
+        "no donors of class person: the policy lets in none of the 4 there are",
+    )
+
     everywhere = {"class": "person", "at_least": 2}
     planned = plan(NONE | {"quotas": [everywhere]}, full=("a", "b"))
     (report,) = planned.quotas

@@ -109,7 +109,10 @@ def _reasons(
     if target.kind == "times" and not report.source_mean:
         return (f"the source has no {target.class_name} to multiply",)
     if chosen.unobtainable(target) and forecast < target.goal:
-        return (f"no donors of class {target.class_name}",)
+        lack = f"no donors of class {target.class_name}"
+        if refused := int(rules.refused_counts[target.class_id]):
+            lack += f": the policy lets in none of the {refused} there are"
+        return (lack,)
     why = Counter(chosen.failures(number).values())
     asked = len(chosen.asked[number] | chosen.unable[number].keys())
     if forecast > target.goal:

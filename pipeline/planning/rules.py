@@ -40,6 +40,8 @@ class Rules:
     """Of pasting each class [num_classes]; 0 without donors."""
     donor_counts: npt.NDArray[np.integer]
     """Donors of each class [num_classes]."""
+    refused_counts: npt.NDArray[np.integer]
+    """Objects of each class that the policy does not let in as donors [num_classes]."""
     whole_counts: npt.NDArray[np.integer]
     """Those of them that are neither cut nor hidden [num_classes]."""
     donor_areas: Mapping[tuple[str, int], int]
@@ -84,9 +86,9 @@ class Rules:
             return flags if edit.classes is None else flags & np.isin(names, edit.classes)
 
         kinds = {kind: getattr(policy.operations, kind) for kind in policy.operations.weights}
-        per_class, whole = (
+        per_class, refused, whole = (
             np.bincount(donors.classes[chosen], minlength=taxonomy.num_classes)
-            for chosen in (eligible, eligible & donors.whole)
+            for chosen in (eligible, ~eligible, eligible & donors.whole)
         )
         keys = donors.keys
         return cls(
@@ -103,6 +105,7 @@ class Rules:
             ),
             donor_odds=np.sqrt(per_class),
             donor_counts=per_class,
+            refused_counts=refused,
             whole_counts=whole,
             donor_areas=dict(zip(keys, donors.areas.tolist(), strict=True)),
             donor_shapes=dict(zip(keys, donors.silhouettes, strict=True)),
