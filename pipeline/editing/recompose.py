@@ -250,33 +250,28 @@ def _remove_small(canvas: Canvas, program: Program) -> list[Event]:
         if untouched or area >= least:
             continue
         reason = f"{area} of {state.area} px visible, fewer than {least:.4g}"
-        try:
-            with canvas.attempt():
-                canvas.erase(instance)
-                canvas.retire(instance)
-        except OperationSkipped as skipped:
-            log.append(Event("kept_small", None, instance, f"{reason}; {skipped}"))
-        else:
-            log.append(Event("removed_small", None, instance, reason))
+        log.append(_take_out(canvas, instance, reason))
+        if instance not in canvas.objects:
             log += _remove_partners(canvas, instance, state)
     return log
 
 
+def _take_out(canvas: Canvas, instance: int, reason: str) -> Event:
+    """Remove an object of which too little is seen, or keep it where its hole cannot be filled."""
+    try:
+        with canvas.attempt():
+            canvas.erase(instance)
+            canvas.retire(instance)
+    except OperationSkipped as skipped:
+        return Event("kept_small", None, instance, f"{reason}; {skipped}")
+    return Event("removed_small", None, instance, reason)
+
+
 def _remove_partners(canvas: Canvas, instance: int, state: ObjectState) -> list[Event]:
     """Take out what an operation put as one with an object that is gone."""
-    log: list[Event] = []
     partners = [i for i, s in canvas.objects.items() if s.since == state.since > 0]
-    for partner in sorted(partners):
-        reason = f"one with {instance}, which is gone"
-        try:
-            with canvas.attempt():
-                canvas.erase(partner)
-                canvas.retire(partner)
-        except OperationSkipped as skipped:
-            log.append(Event("kept_small", None, partner, f"{reason}; {skipped}"))
-        else:
-            log.append(Event("removed_small", None, partner, reason))
-    return log
+    reason = f"one with {instance}, which is gone"
+    return [_take_out(canvas, partner, reason) for partner in sorted(partners)]
 
 
 def _numbers(objects: Iterable[int]) -> dict[int, int]:
