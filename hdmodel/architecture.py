@@ -85,3 +85,13 @@ class DiscriminatorConfig(Settings):
     """Strided convolutions per scale."""
     scales: int = Field(default=3, ge=1, le=6)
     """Discriminators; each next one sees half the resolution."""
+
+
+class PixelDiscriminatorConfig(Settings):
+    """The shape of the discriminator that names the class of each pixel, or calls it fake."""
+
+    channels: PositiveInt = 64
+    """Of its decoder; half and a quarter as many at the two finest levels."""
+    balance: float = Field(default=0.5, ge=0, le=1)
+    """How much more pixels of rare classes count: their weight goes with the class's share of the
+    batch to the power of minus this. 1 gives every class the same weight altogether, as OASIS."""

@@ -182,7 +182,10 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
     """Draw all convolution weights from N(0, 0.02) and set biases to 0 (paper, section 3.2)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.normal_(module.weight, 0.0, 0.02, generator=generator)
+            # The weight itself, or what a spectral norm computes it from.
+            learning = {key: p for key, p in module.named_parameters() if not key.endswith("bias")}
+            (weight,) = learning.values()
+            nn.init.normal_(weight, 0.0, 0.02, generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 import configs
 from eval.errors import EvalError
 from eval.scorers.adapters import load_adapter
-from eval.scorers.encoder_weights import PACKAGE
 from eval.scorers.loading import load_scorer
 from eval.scorers.scorer import Scorer
 from hdmodel.errors import CheckpointError, ConfigError
+from hdmodel.imagenet import PACKAGE
 from pipeline.taxonomy import Taxonomy
 
 CPU = torch.device("cpu")

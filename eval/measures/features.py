@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from eval.scorers.config import Normalisation
-from eval.scorers.encoder_weights import NAME, imagenet_state
 from eval.scorers.network import normalised, padded
+from hdmodel.imagenet import NAME, imagenet_state
 from hdmodel.layers import place
 
 IMAGENET = f"{NAME} of ImageNet"

@@ -18,8 +18,8 @@ from eval.errors import EvalError
 from eval.measures.features import IMAGENET, FeatureExtractor
 from eval.measures.inception import inception_extractor, inception_name
 from eval.scorers.config import Normalisation
-from eval.scorers.encoder_weights import PACKAGE
 from eval.scorers.network import normalised, padded
+from hdmodel.imagenet import PACKAGE
 from pipeline.taxonomy import IGNORED_TRAIN_ID, Taxonomy
 
 Photos = npt.NDArray[np.uint8]

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from hdmodel.errors import HdsynthError, InputError, TrainingError
 from hdmodel.photos import from_uint8
+from hdmodel.training.warp import warp
 
 Sample = tuple[
     npt.NDArray[np.unsignedinteger], npt.NDArray[np.signedinteger], npt.NDArray[np.uint8]
@@ -93,6 +94,7 @@ class RandomBatches(Dataset[Batch]):
         batch: Samples per update, over all processes.
         seed: Of the order and of the crops; numbers that together are a seed.
         mirror: Whether half of the samples are mirrored left to right.
+        warp: By about how many pixels samples are bent; 0 leaves them as they are.
         share: The samples of each batch that are drawn here; all of them by default.
     """
 
@@ -104,6 +106,7 @@ class RandomBatches(Dataset[Batch]):
         batch: int,
         seed: Sequence[int],
         mirror: bool = True,
+        warp: float = 0.0,
         share: slice = slice(None),
     ) -> None:
         self.samples = samples
@@ -111,6 +114,7 @@ class RandomBatches(Dataset[Batch]):
         self._batch = batch
         self._seed = tuple(seed)
         self._mirror = mirror
+        self._warp = warp
         self._share = range(batch)[share]
         self._epoch = -1
         self._order = np.zeros(0, np.int64)
@@ -146,6 +150,8 @@ class RandomBatches(Dataset[Batch]):
         label, instance, photo = label[window], instance[window], photo[window]
         if self._mirror and random.random() < 0.5:
             label, instance, photo = label[:, ::-1], instance[:, ::-1], photo[:, ::-1]
+        if self._warp:
+            return warp((label, instance, photo), pixels=self._warp, random=random)
         return label, instance, photo
 
 

@@ -15,8 +15,10 @@ from hdmodel.architecture import (
     DiscriminatorConfig,
     EncoderConfig,
     GeneratorConfig,
+    PixelDiscriminatorConfig,
 )
 from hdmodel.settings import Settings
+from hdmodel.training.augmentation_config import AugmentationConfig
 from hdmodel.training.perceptual_config import PerceptualConfig
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -36,6 +38,8 @@ class OptimiserConfig(Settings):
     learning_rate: PositiveFloat = Field(default=2e-4, allow_inf_nan=False)
     beta1: float = Field(default=0.5, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
+    discriminator_factor: PositiveFloat = Field(default=1.0, allow_inf_nan=False)
+    """Times this the learning rate is the discriminators'."""
 
 
 class LossConfig(Settings):
@@ -49,6 +53,9 @@ class LossConfig(Settings):
     """Weight of the distance of the features of a VGG; 10 in the paper. Needs its weights."""
     l1: Weight = 0.0
     """Weight of the mean absolute difference of pixels in [-1, 1]; 100 in pix2pix."""
+    pixel: Weight = 0.0
+    """Weight of what a discriminator on frozen ImageNet features says of each pixel: its class, or
+    fake. It may stand beside the adversarial loss or, with `none` there, in its place."""
 
 
 class StageConfig(Settings):
@@ -76,6 +83,8 @@ class StageConfig(Settings):
     """Height and width of random crops, in pixels of the stage's resolution; none if not given."""
     mirror: bool = True
     """Whether half of the samples are mirrored left to right."""
+    warp: float = Field(default=0.0, ge=0, le=32)
+    """Photo and maps are bent by smooth random displacements of about this many pixels."""
     learning_rate: PositiveFloat | None = Field(default=None, allow_inf_nan=False)
     """Instead of the optimiser's."""
 
@@ -104,6 +113,9 @@ class TrainConfig(Settings):
     encoder: EncoderConfig | None = None
     """The feature encoder, trained jointly; its channels are the generator's feature channels."""
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    pixel_discriminator: PixelDiscriminatorConfig = PixelDiscriminatorConfig()
+    """Only read where `losses.pixel` is not 0."""
+    augmentation: AugmentationConfig = AugmentationConfig()
     losses: LossConfig = LossConfig()
     vgg: PerceptualConfig = PerceptualConfig()
     """The network of the perceptual loss; only read where `losses.perceptual` is not 0."""
@@ -167,7 +179,7 @@ class TrainConfig(Settings):
         if self.losses.adversarial == "none":
             if self.losses.feature_matching:
                 raise ValueError("losses.feature_matching needs a discriminator, expected 0")
-            if not (self.losses.perceptual or self.losses.l1):
+            if not (self.losses.perceptual or self.losses.l1 or self.losses.pixel):
                 raise ValueError("losses: all weights are 0, expected something to minimise")
         return self
 

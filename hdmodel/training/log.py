@@ -129,8 +129,11 @@ class TrainingLog:
             "feature_matching": losses.feature_matching,
             "perceptual": losses.perceptual,
             "l1": losses.l1,
+            "pixel": losses.pixel,
             "discriminator_real": losses.adversarial != "none",
             "discriminator_fake": losses.adversarial != "none",
+            "pixel_discriminator_real": losses.pixel,
+            "pixel_discriminator_fake": losses.pixel,
         }
         columns = ["step", "stage", *(name for name, weight in weights.items() if weight)]
         columns += ["learning_rate", "seconds_per_step", VALIDATION]

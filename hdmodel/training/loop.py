@@ -17,13 +17,14 @@ from torch import Tensor
 from hdmodel.allocator import tune_allocator
 from hdmodel.checkpoint import TaxonomyRecord, read_checkpoint_config, save_checkpoint
 from hdmodel.errors import TrainingError
+from hdmodel.training.backbone import check_backbone
 from hdmodel.training.batches import Batch, RandomBatches, Samples, load, stack
 from hdmodel.training.config import Size, StageConfig, TrainConfig
 from hdmodel.training.data_parallel import Processes
 from hdmodel.training.folder import VALIDATION, TrainingFolder
 from hdmodel.training.log import TrainingLog, TrainingProgress, TrainingStatus
 from hdmodel.training.losses import StepLosses
-from hdmodel.training.perceptual import PerceptualLoss, check_perceptual
+from hdmodel.training.perceptual import check_perceptual
 from hdmodel.training.report import write_report
 from hdmodel.training.schedule import PlannedStage, plan_stages
 from hdmodel.training.trainer import Trainer
@@ -58,10 +59,13 @@ def check_training(
     Raises:
         InputError: There are too few scenes.
         ConfigError: A batch cannot be divided among the processes.
-        CheckpointError: The weights of the perceptual loss cannot be used.
+        CheckpointError: The weights of the perceptual loss, or of the pixel discriminator's
+            backbone, cannot be used.
     """
     if config.losses.perceptual:
         check_perceptual(config.vgg)
+    if config.losses.pixel:
+        check_backbone()
     stages = plan_stages(config, scenes=len(scenes.training(config.stage_size(config.stages[0]))))
     for stage in stages:
         processes.share(stage.config.batch, accumulate=stage.config.accumulate)
@@ -163,20 +167,22 @@ class _Run:
     def _writes(self) -> bool:
         return self.processes.is_first
 
-    def _trainer(self, stage: StageConfig, perceptual: PerceptualLoss | None = None) -> Trainer:
+    def _trainer(self, stage: StageConfig, before: Trainer | None = None) -> Trainer:
+        """A trainer, with the networks that never learn of the one before."""
         return Trainer(
             self.config,
             stage,
             device=self.device,
             processes=self.processes,
-            perceptual=perceptual,
+            perceptual=None if before is None else before.perceptual,
+            backbone=None if before is None else before.backbone,
         )
 
     def _next(self, before: Trainer | None, stage: StageConfig) -> Trainer:
         """The trainer of a stage, which goes on with the networks of the one before."""
         if before is None:
             return self._trainer(stage)
-        trainer = self._trainer(stage, before.perceptual)
+        trainer = self._trainer(stage, before)
         trainer.take_over(before)
         return trainer
 
@@ -209,6 +215,7 @@ class _Run:
             batch=stage.config.batch,
             seed=(self.config.seed, stage.number),
             mirror=stage.config.mirror,
+            warp=stage.config.warp,
             share=self.processes.share(stage.config.batch, accumulate=stage.config.accumulate),
         )
         validation = self.scenes.validation(size)

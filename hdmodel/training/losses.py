@@ -1,6 +1,6 @@
 """The losses of the adversarial training (paper, equations 2 and 3)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ class GeneratorLosses:
     feature_matching: Tensor | None = None
     perceptual: Tensor | None = None
     l1: Tensor | None = None
+    pixel: Tensor | None = None
 
     @property
     def terms(self) -> dict[str, Tensor]:
@@ -33,7 +34,7 @@ class GeneratorLosses:
 
 @dataclass(frozen=True, slots=True)
 class DiscriminatorLosses:
-    """What the discriminator minimises; each a scalar."""
+    """What a discriminator minimises; each a scalar."""
 
     real: Tensor
     fake: Tensor
@@ -49,24 +50,26 @@ class StepLosses:
     """The losses of one update, before it."""
 
     generator: GeneratorLosses
-    discriminator: DiscriminatorLosses | None
+    discriminators: Mapping[str, DiscriminatorLosses]
+    """By the name of the discriminator."""
 
     @property
     def terms(self) -> dict[str, Tensor]:
         """All of them by the name they have in metrics.csv."""
         terms = self.generator.terms
-        if self.discriminator is not None:
-            terms["discriminator_real"] = self.discriminator.real
-            terms["discriminator_fake"] = self.discriminator.fake
+        for name, losses in self.discriminators.items():
+            terms |= {f"{name}_real": losses.real, f"{name}_fake": losses.fake}
         return terms
 
     def detached(self) -> "StepLosses":
         """Keep the numbers alone: the graphs behind them hold much memory."""
         generator = {name: term.detach() for name, term in self.generator.terms.items()}
-        sides = self.discriminator
         return StepLosses(
             GeneratorLosses(**generator),
-            sides and DiscriminatorLosses(real=sides.real.detach(), fake=sides.fake.detach()),
+            {
+                name: DiscriminatorLosses(real=losses.real.detach(), fake=losses.fake.detach())
+                for name, losses in self.discriminators.items()
+            },
         )
 
 
@@ -138,19 +141,70 @@ def discriminator_losses(
     return DiscriminatorLosses(real=loss(real, target=1.0), fake=loss(fake, target=0.0))
 
 
+NO_CLASS = -1
+"""In a label map: nothing is known of this pixel, and nothing said of it."""
+
+
+def class_weights(label_BHW: Tensor, *, num_classes: int, balance: float) -> Tensor:
+    """Weigh pixels of rare classes more: by their share to the power of minus `balance`.
+
+    Args:
+        label_BHW: Class ids or `NO_CLASS`, int64.
+        num_classes: K.
+        balance: 0 weighs all pixels alike, 1 all classes.
+
+    Returns:
+        float32 (K,); the mean over all pixels that have a class is 1.
+
+    Example:
+        >>> label = torch.tensor([[[0, 0, 0, 0, 0, 0, 0, 0, 1, 1]]])
+        >>> class_weights(label, num_classes=2, balance=1.0)
+        tensor([0.6250, 2.5000])
+    """
+    ids = (label_BHW + 1).flatten()
+    ones = torch.ones_like(ids, dtype=torch.float32)
+    counts = torch.zeros(num_classes + 1, device=ids.device).scatter_add_(0, ids, ones)[1:]
+    share = counts / counts.sum().clamp(min=1)
+    weights = torch.where(share > 0, share.clamp(min=1e-12) ** -balance, 0.0)
+    return weights / (share * weights).sum().clamp(min=1e-12)
+
+
+def classes(logits_BKHW: Tensor, label_BHW: Tensor, *, weights: Tensor) -> Tensor:
+    """Compare what a pixel discriminator says with the label map (OASIS, equations 1 and 2).
+
+    Args:
+        logits_BKHW: Of the K classes and of "fake", which comes last.
+        label_BHW: Class ids or `NO_CLASS`, int64.
+        weights: Of the classes, (K,).
+
+    Returns:
+        The weighted mean of the cross-entropy over pixels that have a class.
+    """
+    entropy_BHW = F.cross_entropy(
+        logits_BKHW.float(), label_BHW, ignore_index=NO_CLASS, reduction="none"
+    )
+    weight_BHW = torch.where(label_BHW == NO_CLASS, 0.0, weights[label_BHW.clamp(min=0)])
+    return (entropy_BHW * weight_BHW).sum() / weight_BHW.sum().clamp(min=1e-12)
+
+
+def fake_everywhere(logits_BKHW: Tensor) -> Tensor:
+    """The cross-entropy of a pixel discriminator that ought to call every pixel fake."""
+    fake = logits_BKHW.shape[1] - 1
+    target_BHW = torch.full_like(logits_BKHW[:, 0], fake, dtype=torch.int64)
+    return F.cross_entropy(logits_BKHW.float(), target_BHW)
+
+
 def mean_losses(losses: Sequence[StepLosses]) -> StepLosses:
     """Take the mean of each loss over the parts of a batch."""
     generator = {
         name: torch.stack([one.generator.terms[name] for one in losses]).mean()
         for name in losses[0].generator.terms
     }
-    sides = [one.discriminator for one in losses if one.discriminator is not None]
-    return StepLosses(
-        GeneratorLosses(**generator),
-        DiscriminatorLosses(
-            real=torch.stack([side.real for side in sides]).mean(),
-            fake=torch.stack([side.fake for side in sides]).mean(),
+    discriminators = {
+        name: DiscriminatorLosses(
+            real=torch.stack([one.discriminators[name].real for one in losses]).mean(),
+            fake=torch.stack([one.discriminators[name].fake for one in losses]).mean(),
         )
-        if sides
-        else None,
-    )
+        for name in losses[0].discriminators
+    }
+    return StepLosses(GeneratorLosses(**generator), discriminators)

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from hdmodel.training.backbone import Backbone
 from hdmodel.training.batches import Batch
 from hdmodel.training.config import Size, StageConfig, TrainConfig
 from hdmodel.training.perceptual import untrained_perceptual
@@ -83,6 +84,7 @@ def update_bytes(config: TrainConfig, stage: StageConfig, *, processes: int = 1)
             stage,
             device=device,
             perceptual=perceptual,
+            backbone=Backbone() if config.losses.pixel else None,
         )
         batch = _empty_batch(samples, (height, width))
         for step in range(2):  # the first one makes the optimisers' state

@@ -24,12 +24,27 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 _KINDS = ("E", "D")
 """VGG-19 and VGG-16, by the names that torchvision and the paper behind them have for them."""
+BLURRED = "pooling.blurred"
+"""A tensor of this name in a weights file says that the network was trained with `BlurredPool`."""
 _HOW_TO = (
     'on a machine with internet, python -c "import torchvision; '
     "torchvision.models.vgg19(weights='DEFAULT')\" fetches them; or name a file with "
     "--set vgg.weights=FILE (hdsynth import-vgg makes a stand-in); or go without them: "
     "--set losses.perceptual=0 (docs/training.md)"
 )
+
+
+class BlurredPool(nn.Module):
+    """Halves the resolution so that a shift of the photo shifts the features (Zhang, ICML 2019).
+
+    The largest of each 2x2 pixels, at every place; then every second place of its mean with the
+    weights 1, 2, 1 across and down. Two means of two are that.
+    """
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, H // 2 + 1, W // 2 + 1); H and W at least 4."""
+        x_BCHW = F.pad(F.max_pool2d(x_BCHW, 2, stride=1), (2, 2, 2, 2), mode="reflect")
+        return F.avg_pool2d(F.avg_pool2d(x_BCHW, 2, stride=1), 2)
 
 
 class PerceptualLoss(nn.Module):
@@ -168,7 +183,7 @@ def _fitting(
     present = {key for key in shapes if re.fullmatch(r"features\.\d+\.weight", key)}
     for kind in _KINDS:
         with torch.device("meta"):
-            vgg = _build(kind)
+            vgg = _build(kind, blurred=BLURRED in shapes)
         if present == {f"features.{key}" for key in vgg.state_dict() if key.endswith("weight")}:
             break
     else:
@@ -185,11 +200,14 @@ def _fitting(
     return vgg
 
 
-def _build(kind: str) -> nn.Sequential:
+def _build(kind: str, *, blurred: bool = False) -> nn.Sequential:
     """The `features` of torchvision's VGG-19 ("E") or VGG-16 ("D"), without its classifier."""
     from torchvision.models.vgg import cfgs, make_layers  # slow to import, and seldom needed
 
     vgg: nn.Sequential = make_layers(cfgs[kind])
+    if blurred:
+        layers = (BlurredPool() if isinstance(layer, nn.MaxPool2d) else layer for layer in vgg)
+        return nn.Sequential(*layers)
     return vgg
 
 
@@ -201,7 +219,7 @@ def _rectifiers(vgg: nn.Sequential) -> dict[str, int]:
         if isinstance(layer, nn.ReLU):
             number += 1
             places[f"relu{block}_{number}"] = index
-        elif isinstance(layer, nn.MaxPool2d):
+        elif isinstance(layer, nn.MaxPool2d | BlurredPool):
             block, number = block + 1, 0
     return places
 

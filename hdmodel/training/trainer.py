@@ -17,32 +17,45 @@ from hdmodel.encoder import FeatureEncoder, average_over_objects
 from hdmodel.errors import CheckpointError
 from hdmodel.generator import Generator, LocalEnhancer, build_generator
 from hdmodel.layers import initialise, keep_no_activations, place
+from hdmodel.training.augmentation import Augmentation
+from hdmodel.training.backbone import WIDTHS, Backbone, load_backbone
 from hdmodel.training.batches import Batch
 from hdmodel.training.config import StageConfig, TrainConfig
 from hdmodel.training.data_parallel import Processes
 from hdmodel.training.discriminator import MultiscaleDiscriminator, ScaleOutput
 from hdmodel.training.losses import (
     ADVERSARIAL,
+    NO_CLASS,
+    DiscriminatorLosses,
     GeneratorLosses,
     StepLosses,
+    class_weights,
+    classes,
     discriminator_losses,
+    fake_everywhere,
     feature_matching,
     mean_losses,
 )
 from hdmodel.training.perceptual import PerceptualLoss, load_perceptual
+from hdmodel.training.pixel_discriminator import PixelDiscriminator
 
 DISCRIMINATOR_FILE = "discriminator.safetensors"
+PIXEL_DISCRIMINATOR_FILE = "pixel_discriminator.safetensors"
 OPTIMISER_FILE = "optimizer.safetensors"
 WEIGHTS_FILE = "training.safetensors"
 """The weights that learn, where the checkpoint's own are their running mean."""
 
+_FILES = {
+    "discriminator": DISCRIMINATOR_FILE,
+    "pixel_discriminator": PIXEL_DISCRIMINATOR_FILE,
+}
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-_NOISE = 2
+_NOISE, _AUGMENTATION = 2, 3
 _WARM_UP = 10
 
 
 class Trainer:
-    """Generator, encoder, discriminator and their optimisers, for one stage.
+    """Generator, encoder, discriminators and their optimisers, for one stage.
 
     Args:
         config: The training run.
@@ -50,6 +63,7 @@ class Trainer:
         device: Where to train.
         processes: Those that train together.
         perceptual: The perceptual loss where there is one; loaded if not given.
+        backbone: What the pixel discriminator reads where there is one; loaded if not given.
     """
 
     def __init__(
@@ -60,6 +74,7 @@ class Trainer:
         device: torch.device,
         processes: Processes | None = None,
         perceptual: PerceptualLoss | None = None,
+        backbone: Backbone | None = None,
     ) -> None:
         self.config = config
         self.stage = stage
@@ -75,6 +90,13 @@ class Trainer:
             if config.losses.adversarial == "none"
             else MultiscaleDiscriminator(config.discriminator, in_channels=judged)
         )
+        self.pixel_discriminator = None
+        if config.losses.pixel:
+            with torch.random.fork_rng(devices=[]):  # its norms draw from torch's global state
+                torch.manual_seed(config.seed)
+                self.pixel_discriminator = PixelDiscriminator(
+                    config.pixel_discriminator, num_classes=shape.num_classes, widths=WIDTHS
+                )
         layout = torch.channels_last if config.autocast else torch.contiguous_format
         for network in self._networks.values():
             initialise(network, random)
@@ -82,6 +104,9 @@ class Trainer:
         self.perceptual = perceptual
         if perceptual is None and config.losses.perceptual:
             self.perceptual = load_perceptual(config.vgg, device=device)
+        self.backbone = backbone
+        if backbone is None and config.losses.pixel:
+            self.backbone = load_backbone(device=device)
         if stage.frozen:
             self._freeze()
         self._averaged: dict[str, Generator | FeatureEncoder] = {}
@@ -119,18 +144,23 @@ class Trainer:
         return networks
 
     @property
+    def _discriminators(self) -> dict[str, nn.Module]:
+        """Those that judge photos."""
+        found = {
+            "discriminator": self.discriminator,
+            "pixel_discriminator": self.pixel_discriminator,
+        }
+        return {name: network for name, network in found.items() if network is not None}
+
+    @property
     def _networks(self) -> dict[str, nn.Module]:
-        networks: dict[str, nn.Module] = {**self._rendering}
-        if self.discriminator is not None:
-            networks["discriminator"] = self.discriminator
-        return networks
+        return {**self._rendering, **self._discriminators}
 
     @property
     def _learning(self) -> dict[str, list[nn.Parameter]]:
         """The weights that learn, by the optimiser that moves them."""
         groups: dict[str, list[nn.Module]] = {"generator": [*self._rendering.values()]}
-        if self.discriminator is not None:
-            groups["discriminator"] = [self.discriminator]
+        groups |= {name: [network] for name, network in self._discriminators.items()}
         return {
             name: [p for network in networks for p in network.parameters() if p.requires_grad]
             for name, networks in groups.items()
@@ -168,7 +198,7 @@ class Trainer:
         Args:
             batch: This process's share, on the device.
             step: The number of the update; decides what is random in it.
-            learning_rate: Of all optimisers.
+            learning_rate: Of the generator; the discriminators' is in proportion.
 
         Returns:
             The losses, averaged over the parts of the batch that this process computes.
@@ -177,24 +207,40 @@ class Trainer:
         noise = np.random.SeedSequence([self.config.seed, _NOISE, step, self.processes.rank])
         torch.manual_seed(int(noise.generate_state(1)[0]))
         parts = batch.split(self.stage.accumulate)
-        losses = [self._differentiate(part, weight=1 / len(parts)) for part in parts]
+        losses = [
+            self._differentiate(
+                part, weight=1 / len(parts), seed=(step, self.processes.rank, number)
+            )
+            for number, part in enumerate(parts)
+        ]
         for name, optimiser in self._optimisers.items():
             self.processes.average_gradients(self._learning[name])
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate
+                factor = self.config.optimiser.discriminator_factor
+                group["lr"] = learning_rate * (1.0 if name == "generator" else factor)
             optimiser.step()
             optimiser.zero_grad()
         self._updates += 1
         self._average()
         return losses[0] if len(losses) == 1 else mean_losses(losses)
 
-    def _differentiate(self, batch: Batch, *, weight: float) -> StepLosses:
+    def _differentiate(self, batch: Batch, *, weight: float, seed: Sequence[int]) -> StepLosses:
         """Add the gradients of a part of a batch, times `weight`, and return its losses."""
         weights = self.config.losses
+        augmentation = Augmentation.draw(
+            self.config.augmentation,
+            batch=len(batch),
+            size=(batch.label_BHW.shape[1], batch.label_BHW.shape[2]),
+            random=np.random.default_rng([self.config.seed, _AUGMENTATION, *seed]),
+        )
         with self._autocast():
             conditioning_BCHW, judged_BCHW = self._inputs(batch, self.encoder)
             fake_BCHW = self.generator(conditioning_BCHW)
-            fake, real = self._judge(judged_BCHW, fake_BCHW, batch.photo_BCHW)
+            seen = [augmentation.photo(x) for x in (fake_BCHW, batch.photo_BCHW)]
+            fake, real = self._judge(augmentation.moved(judged_BCHW), *seen)
+            pixel, pixel_discriminator = self._judge_pixels(
+                augmentation.moved(batch.label_BHW.long()[:, None], outside=NO_CLASS)[:, 0], *seen
+            )
             perceptual = None
             if self.perceptual is not None:
                 perceptual = weights.perceptual * self.perceptual(fake_BCHW, batch.photo_BCHW)
@@ -207,17 +253,20 @@ class Trainer:
             ),
             perceptual=perceptual,
             l1=weights.l1 * F.l1_loss(fake_BCHW, batch.photo_BCHW) if weights.l1 else None,
+            pixel=pixel,
         )
-        discriminator = None
+        discriminators: dict[str, DiscriminatorLosses] = {}
         if fake:
-            discriminator = discriminator_losses(fake, real, kind=weights.adversarial)
+            kind = weights.adversarial
+            discriminators["discriminator"] = discriminator_losses(fake, real, kind=kind)
+        if pixel_discriminator is not None:
+            discriminators["pixel_discriminator"] = pixel_discriminator
+        for name, losses in discriminators.items():
             torch.autograd.backward(
-                discriminator.total * weight,
-                inputs=self._learning["discriminator"],
-                retain_graph=True,
+                losses.total * weight, inputs=self._learning[name], retain_graph=True
             )
         torch.autograd.backward(generator.total * weight, inputs=self._learning["generator"])
-        return StepLosses(generator, discriminator).detached()
+        return StepLosses(generator, discriminators).detached()
 
     def _judge(
         self, judged_BCHW: Tensor, fake_BCHW: Tensor, real_BCHW: Tensor
@@ -227,6 +276,28 @@ class Trainer:
             return (), ()
         fake, real = self.discriminator(judged_BCHW, fake_BCHW, real_BCHW)
         return fake, real
+
+    def _judge_pixels(
+        self, label_BHW: Tensor, fake_BCHW: Tensor, real_BCHW: Tensor
+    ) -> tuple[Tensor | None, DiscriminatorLosses | None]:
+        """The pixel discriminator's part of the generator's loss, and its own losses."""
+        if self.pixel_discriminator is None or self.backbone is None:
+            return None, None
+        balance = self.config.pixel_discriminator.balance
+        number = self.generator.config.num_classes
+        weights = class_weights(label_BHW, num_classes=number, balance=balance)
+        with torch.no_grad():
+            of_real = self.backbone(real_BCHW)
+        both = [torch.cat(pair) for pair in zip(self.backbone(fake_BCHW), of_real, strict=True)]
+        logits = self.pixel_discriminator(torch.cat([fake_BCHW, real_BCHW]), both)
+        fake_BKHW, real_BKHW = logits.chunk(2)
+        return (
+            self.config.losses.pixel * classes(fake_BKHW, label_BHW, weights=weights),
+            DiscriminatorLosses(
+                real=classes(real_BKHW, label_BHW, weights=weights),
+                fake=fake_everywhere(fake_BKHW),
+            ),
+        )
 
     def _inputs(self, batch: Batch, encoder: FeatureEncoder | None) -> tuple[Tensor, Tensor]:
         """The generator's input, and the part of it that the discriminator sees too."""
@@ -290,6 +361,8 @@ class Trainer:
             for scale, discriminator in enumerate(self.discriminator.scales):
                 if 0 <= scale - halvings < len(known):
                     discriminator.load_state_dict(known[scale - halvings].state_dict())
+        if self.pixel_discriminator is not None and earlier.pixel_discriminator is not None:
+            self.pixel_discriminator.load_state_dict(earlier.pixel_discriminator.state_dict())
         self._restart_average()
 
     def _restart_average(self) -> None:
@@ -299,8 +372,8 @@ class Trainer:
     def state(self) -> dict[str, dict[str, Tensor]]:
         """Collect what training needs to go on, beside what renders: tensors by file and key."""
         files = {OPTIMISER_FILE: dict(self._optimiser_state())}
-        if self.discriminator is not None:
-            files[DISCRIMINATOR_FILE] = self.discriminator.state_dict()
+        for name, network in self._discriminators.items():
+            files[_FILES[name]] = network.state_dict()
         if self._averaged:
             files[WEIGHTS_FILE] = {
                 f"{name}.{key}": value
@@ -337,8 +410,8 @@ class Trainer:
         rendering = {"generator": GENERATOR_FILE, "encoder": ENCODER_FILE}
         for name, network in (self._averaged or self._rendering).items():
             _fill(network, read_tensors(checkpoint, rendering[name]), checkpoint)
-        if self.discriminator is not None:
-            _fill(self.discriminator, read_tensors(checkpoint, DISCRIMINATOR_FILE), checkpoint)
+        for name, discriminator in self._discriminators.items():
+            _fill(discriminator, read_tensors(checkpoint, _FILES[name]), checkpoint)
         if self._averaged:
             weights = read_tensors(checkpoint, WEIGHTS_FILE)
             for name, network in self._rendering.items():
