@@ -359,6 +359,12 @@ def _warnings(
             "pixels the photos show, so their scores are no measure of realism; train it on one "
             "half of them (train-scorer --half 1), and make photos of the other (half=2)"
         )
+    if run.shared:
+        found.append(
+            f"the scorer began as {', '.join(run.shared)}, which the generator's training asked "
+            "what is real: it is not independent, and its scores may flatter; expected a scorer "
+            "of another network (docs/scorers.md)"
+        )
     if real.without_photo:
         found.append(
             f"{real.without_photo} of {real.photos + real.without_photo} real scenes have no "

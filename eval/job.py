@@ -60,6 +60,10 @@ class PhotoScorer(Protocol):
     def seen(self) -> frozenset[str]:
         """Names of the scenes that it learnt from, as far as they are known."""
 
+    @property
+    def pretrained(self) -> frozenset[str]:
+        """Networks of others whose weights it may have begun with, as far as they are known."""
+
     def describe(self) -> dict[str, Any]:
         """What it is, for reports."""
 

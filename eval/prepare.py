@@ -119,6 +119,7 @@ def prepare(config: EvalConfig, open_scorer: OpenScorer) -> PreparedEval:
             "exclude_near": job.photo.exclude_near,
             "exemplars": len(exemplars),
             "exemplars_seen": len(exemplars & scorer.seen),
+            "shared": sorted(scorer.pretrained.intersection(run.pretrained)),
         }
     )
     protocol.check_real(source.read(scenes[0], photo=False).size, where=scenes[0])
@@ -213,7 +214,8 @@ def _run_row(results: RunResults, *, exclude: bool) -> tuple[RunRow, list[int]]:
         )
     results.check_files(holding)
     excluded += [ExcludedRow(index=None, shard=shard, reason="not made yet") for shard in missing]
-    generator = results.store.attributes.get("generator_hash")
+    attributes = results.store.attributes
+    generator = attributes.get("generator_hash")
     made = RunRow(
         path=str(out.root),
         name=out.root.name,
@@ -223,6 +225,7 @@ def _run_row(results: RunResults, *, exclude: bool) -> tuple[RunRow, list[int]]:
         scored=good,
         excluded_samples=samples - good,
         excluded=excluded[:EXCLUDED_SHOWN],
+        pretrained=attributes.get("generator_pretrained", []),
     )
     return made, holding
 

@@ -18,7 +18,7 @@ from eval.filter import check_filter, write_filter
 from eval.job import EvalSpec, OpenScorer, Task, build, load
 from eval.measures.variants import measure_diversity
 from eval.prepare import COUNTS, EvalConfig, PreparedEval, prepare
-from eval.reports.gate import Gate, check_classes, check_gate
+from eval.reports.gate import Gate, check_classes, check_gate, check_independence
 from eval.reports.junit import write_junit
 from eval.reports.pages import write_pages
 from eval.reports.report import (
@@ -76,6 +76,7 @@ def evaluate(
     spec = prepared.spec
     if gate is not None:
         check_classes(gate, spec.mapping.names)
+        check_independence(gate, prepared.run)
     if config.write_filter:
         check_filter(spec)
     if before is not None:

@@ -62,6 +62,11 @@ class CheckpointConfig(Settings):
     sha256: dict[str, str]
     """The digest of every weights file."""
 
+    @property
+    def pretrained(self) -> tuple[str, ...]:
+        """Networks of others that the losses of the training asked, as far as they are known."""
+        return tuple(self.training.get("pretrained", ()))
+
 
 def read_checkpoint_config(path: str | Path) -> CheckpointConfig:
     """Read a checkpoint's configuration; needs no torch.

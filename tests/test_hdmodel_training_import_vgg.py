@@ -1,4 +1,4 @@
-"""Importing the edge detector's VGG-16: the same answers, and files that are something else."""
+"""Importing VGG-16 of other projects: the same answers, and files that are something else."""
 
 import sys
 from collections.abc import Mapping
@@ -157,6 +157,87 @@ def test_without_h5py_the_message_says_what_to_install(
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(InputError, match="pip install h5py"):
         import_vgg(tmp_path / "hed.h5", to=tmp_path / "vgg.safetensors")
+
+
+def shift_tolerant() -> dict[str, torch.Tensor]:
+    """A file as stlpips-pytorch has it, with random weights."""
+    random = torch.Generator().manual_seed(0)
+    line = torch.tensor([1.0, 2.0, 1.0]) / 4
+    state = {
+        "scaling_layer.shift": torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1),
+        "scaling_layer.scale": torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1),
+        "lin0.model.1.weight": torch.zeros(1, 64, 1, 1),
+    }
+    number, channels = 0, 3
+    for block, (width, count) in WIDTHS.items():
+        if block > 1:
+            blur = (line[:, None] * line).expand(channels, 1, 3, 3).clone()
+            state[f"net.slice{block}.{number + 1}.filt"] = blur
+            number += 2
+        for _ in range(count):
+            spread = np.sqrt(2 / (9 * channels))
+            name = f"net.slice{block}.{number}"
+            state[f"{name}.weight"] = torch.randn(width, channels, 3, 3, generator=random) * spread
+            state[f"{name}.bias"] = torch.randn(width, generator=random) / 10
+            number, channels = number + 2, width
+    return state
+
+
+def save_state(file: Path, state: dict[str, torch.Tensor]) -> Path:
+    torch.save(state, file)
+    return file
+
+
+def test_features_are_the_shift_tolerant_networks(tmp_path: Path) -> None:
+    state = shift_tolerant()
+    assert "net.slice5.32.weight" in state  # the numbers that the real file has
+    file = import_vgg(save_state(tmp_path / "vgg.pth", state), to=tmp_path / "vgg.safetensors")
+    config = PerceptualConfig(weights=str(file), layers=LAYERS, layer_weights=(1.0,) * len(LAYERS))
+    photo = torch.rand(1, 3, 48, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    x = (photo - state["scaling_layer.shift"]) / state["scaling_layer.scale"]
+    expected, block = {}, 1
+    convolutions = [key for key in state if key.startswith("net.") and key.endswith(".weight")]
+    place = 0
+    for key in convolutions:
+        if int(key[len("net.slice")]) != block:
+            block, place = block + 1, 0
+            blur = next(
+                v for k, v in state.items() if k.startswith(f"net.slice{block}.") and "filt" in k
+            )
+            x = F.pad(F.max_pool2d(x, 2, stride=1), (2, 2, 2, 2), mode="reflect")
+            x = F.conv2d(x, blur, stride=2, groups=blur.shape[0])
+        x = F.relu(F.conv2d(x, state[key], state[key.replace("weight", "bias")], padding=1))
+        place += 1
+        expected[f"relu{block}_{place}"] = x
+    found = load_perceptual(config, device=torch.device("cpu")).features(photo)
+    assert tuple(found) == LAYERS
+    for layer in LAYERS:
+        difference = (found[layer] - expected[layer]).abs().mean()
+        assert difference < 2e-3 * expected[layer].std(), layer  # its constants are rounded
+
+
+def test_other_files_with_the_ending_of_the_shift_tolerant_one(tmp_path: Path) -> None:
+    file, state = tmp_path / "vgg.pth", shift_tolerant()
+    refuse(file, "no such file")
+    refuse(save_state(file, {"a": torch.zeros(1)}), r"has 0 convolutions .* stlpips-pytorch")
+    name = "net.slice1.2.weight"
+    refuse(save_state(file, state | {name: torch.zeros(64, 64, 5, 5)}), r"net.slice1.2 has shape")
+    without = {key: value for key, value in state.items() if key != "net.slice1.2.bias"}
+    refuse(save_state(file, without), "net.slice1.2 .* and a bias")
+    refuse(save_state(file, state | {name: state[name] * torch.nan}), "are not finite")
+    blur = "net.slice2.5.filt"
+    refuse(save_state(file, state | {blur: state[blur] * 2}), "blur otherwise")
+    refuse(save_state(file, state | {blur: torch.ones(64, 1, 1, 1)}), "blur otherwise")
+    scale = "scaling_layer.scale"
+    refuse(save_state(file, state | {scale: state[scale] * 2}), "does not normalise")
+
+
+def test_the_command_on_the_shift_tolerant_network(tmp_path: Path) -> None:
+    file, to = save_state(tmp_path / "vgg.pth", shift_tolerant()), tmp_path / "vgg.safetensors"
+    result = CliRunner().invoke(main, ["import-vgg", str(file), "--to", str(to)])
+    assert result.exit_code == 0, result.output
+    assert "blurred poolings" in result.output
+    assert f"--set losses.perceptual=10 --set vgg.weights={to}" in result.output
 
 
 def test_the_command(weights: Weights, tmp_path: Path) -> None:

@@ -156,9 +156,11 @@ def protocol_rows(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _photo_rows(run: RunRow) -> list[tuple[str, str]]:
-    """Where pixels come from that are not rendered, in words."""
+    """What the photos are made of, beside what the generator drew, in words."""
     if run.photo == "rendered":
-        return []
+        shared = f"; the scorer began as {', '.join(run.shared)}" if run.shared else ""
+        asked = ", ".join(run.pretrained) + shared
+        return [("networks that the generator's losses asked", asked)] if run.pretrained else []
     seen = f", {run.exemplars_seen} of which the scorer learnt from"
     rows = [("photos", run.photo), ("pixels copied from", f"{run.exemplars} scenes{seen}")]
     near = f"a scene itself, and {run.exclude_near} before and after it in order of names"

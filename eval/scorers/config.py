@@ -55,6 +55,11 @@ class NetworkConfig(Settings):
     options: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of the network's class, such as encoder_depth."""
 
+    @property
+    def encoder_name(self) -> str:
+        """The encoder's name in the library that it is from."""
+        return self.encoder.removeprefix("tu-")
+
     @field_validator("options")
     @classmethod
     def _check_options(cls, options: dict[str, Any]) -> dict[str, Any]:
@@ -86,6 +91,12 @@ class ScorerConfig(Settings):
     def seen(self) -> frozenset[str]:
         """Names of the dataset's scenes that it learnt from, as far as they are known."""
         return frozenset(self.training.get("scene_names", ()))
+
+    @property
+    def pretrained(self) -> frozenset[str]:
+        """The network, trained by others, whose weights it may have begun with."""
+        initial = self.training.get("config", {}).get("initial", "none")
+        return frozenset() if initial == "none" else frozenset({self.network.encoder_name})
 
     @property
     def num_classes(self) -> int:

@@ -75,7 +75,7 @@ def _load_folder(path: Path, device: torch.device, *, dtype: str, imagenet: bool
         extractor = partial(imagenet_extractor, device, dtype=number_type)
     else:
         assert isinstance(network.encoder, nn.Module)
-        name = f"{config.network.encoder.removeprefix('tu-')} of scorer {digest[:12]}"
+        name = f"{config.network.encoder_name} of scorer {digest[:12]}"
         extractor = partial(
             FeatureExtractor,
             network.encoder,
@@ -98,6 +98,7 @@ def _load_folder(path: Path, device: torch.device, *, dtype: str, imagenet: bool
             "scores": config.scores,
         },
         seen=config.seen,
+        pretrained=config.pretrained,
         features=extractor,
         features_name=name,
         device=device,

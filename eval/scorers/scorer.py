@@ -58,6 +58,7 @@ class Scorer:
         device: Where it computes.
         has_losses: Whether the segmenter gives probabilities, not classes alone.
         seen: Names of the scenes that it learnt from, as far as they are known.
+        pretrained: Networks of others whose weights it may have begun with, as far as known.
     """
 
     def __init__(
@@ -74,11 +75,13 @@ class Scorer:
         device: torch.device,
         has_losses: bool = True,
         seen: frozenset[str] = frozenset(),
+        pretrained: frozenset[str] = frozenset(),
     ) -> None:
         self.taxonomy = taxonomy
         self.size = size
         self.sha256 = sha256
         self.seen = seen
+        self.pretrained = pretrained
         self.device = device
         self._segmenter = segmenter
         self._channels = np.array(channels, np.uint8)

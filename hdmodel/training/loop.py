@@ -17,6 +17,7 @@ from torch import Tensor
 from hdmodel.allocator import tune_allocator
 from hdmodel.checkpoint import TaxonomyRecord, read_checkpoint_config, save_checkpoint
 from hdmodel.errors import TrainingError
+from hdmodel.imagenet import NAME as IMAGENET_NETWORK
 from hdmodel.training.backbone import check_backbone
 from hdmodel.training.batches import Batch, RandomBatches, Samples, load, stack
 from hdmodel.training.config import Size, StageConfig, TrainConfig
@@ -72,6 +73,18 @@ def check_training(
     return stages
 
 
+def pretrained_networks(config: TrainConfig) -> list[str]:
+    """Name the networks, trained by others, that the losses of a training ask.
+
+    A scorer that began with their weights is no independent judge of what was trained.
+
+    Raises:
+        CheckpointError: The weights of the perceptual loss cannot be used.
+    """
+    found = [check_perceptual(config.vgg)] if config.losses.perceptual else []
+    return [*found, IMAGENET_NETWORK] if config.losses.pixel else found
+
+
 def train(
     config: TrainConfig,
     scenes: SceneSets,
@@ -109,7 +122,17 @@ def train(
     tune_allocator()
     processes = processes or Processes()
     stages = check_training(config, scenes, processes=processes)
-    run = _Run(config, scenes, taxonomy, palette, TrainingFolder(out), device, processes, progress)
+    run = _Run(
+        config,
+        scenes,
+        taxonomy,
+        palette,
+        TrainingFolder(out),
+        device,
+        processes,
+        progress,
+        pretrained_networks(config),
+    )
     if processes.is_first:
         run.folder.claim(config, taxonomy, scenes=len(scenes.training(config.dataset.size)))
         run.folder.settle()
@@ -140,6 +163,8 @@ class _Run:
     device: torch.device
     processes: Processes
     progress: TrainingProgress | None
+    pretrained: Sequence[str]
+    """Networks of others that a loss asks."""
 
     def to_the_end(self, stages: Sequence[PlannedStage]) -> Path:
         trainer, done = self._last(stages)
@@ -320,7 +345,11 @@ class _Run:
         write_report(self.folder.root, facts={"generator": f"{parameters / 1e6:.1f} M parameters"})
 
     def _provenance(self) -> dict[str, Any]:
-        return {"config": self.config.to_plain(), "torch": torch.__version__}
+        return {
+            "config": self.config.to_plain(),
+            "pretrained": list(self.pretrained),
+            "torch": torch.__version__,
+        }
 
     def _tell(self, status: TrainingStatus) -> None:
         if self.progress and self._writes:

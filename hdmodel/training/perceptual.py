@@ -24,6 +24,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 _KINDS = ("E", "D")
 """VGG-19 and VGG-16, by the names that torchvision and the paper behind them have for them."""
+VGG19_ONLY = "features.34.weight"
+"""VGG-16 has fewer layers."""
 BLURRED = "pooling.blurred"
 """A tensor of this name in a weights file says that the network was trained with `BlurredPool`."""
 _HOW_TO = (
@@ -126,8 +128,11 @@ def untrained_perceptual(config: PerceptualConfig) -> PerceptualLoss:
     return PerceptualLoss(config, _build("E"))
 
 
-def check_perceptual(config: PerceptualConfig) -> None:
+def check_perceptual(config: PerceptualConfig) -> str:
     """Find out whether the weights are there and fit a VGG, without keeping them.
+
+    Returns:
+        The network's name in torchvision: vgg19 or vgg16.
 
     Raises:
         CheckpointError: They are not.
@@ -143,6 +148,7 @@ def check_perceptual(config: PerceptualConfig) -> None:
     else:
         shapes = {key: tuple(value.shape) for key, value in _read(file).items()}
     _fitting(config, shapes, file)
+    return "vgg19" if VGG19_ONLY in shapes else "vgg16"
 
 
 def weights_path(config: PerceptualConfig) -> Path:

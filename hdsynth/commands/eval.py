@@ -59,6 +59,12 @@ PRESETS = ("as-rendered", "paper", "spade-512")
     "--fail-under-oracle-ratio", metavar="R", type=float, help="Least mean IoU / oracle's."
 )
 @click.option(
+    "--independent-scorer",
+    is_flag=True,
+    help="Refuse a scorer that began with the weights of a network which the generator's losses "
+    "asked.",
+)
+@click.option(
     "--gate",
     "gate_file",
     metavar="FILE",
@@ -257,6 +263,8 @@ def read_gate(options: dict[str, Any]) -> "Gate | None":
     ):
         if options[option] is not None:
             data[key] = options[option]
+    if options["independent_scorer"]:
+        data["independent_scorer"] = True
     if not data and options["baseline"] is None and file is None:
         return None
     return Gate.parse(data, origin=str(file) if file else "command line")
