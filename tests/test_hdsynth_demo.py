@@ -14,11 +14,14 @@ def test_the_demo_ends_with_scores_and_goes_on_where_it_stopped(tmp_path: Path) 
     assert "oracle" in first.output
     ratios = {}
     for mode in ("composite", "exemplar", "rendered"):
-        for file in ("preview/index.html", "scores/report.html", "scores/junit.xml"):
+        for file in ("scores/report.html", "scores/junit.xml"):
             assert (tmp_path / mode / file).is_file()
         report = json.loads((tmp_path / mode / "scores" / "report.json").read_text())
         assert report["oracle"]["scores"]["mean_iou"]["value"] > 0.3
         ratios[mode] = report["ratio"]["mean_iou"]["value"]
+    page = (tmp_path / "preview" / "index.html").read_text()
+    for mode in ratios:
+        assert page.count(f'alt="{mode} photo of sample ') == 4
     assert 0 < ratios["rendered"] < ratios["exemplar"] < ratios["composite"]
     again = CliRunner().invoke(main, ["demo", "--out", str(tmp_path), "--samples", "4"])
     assert again.exit_code == 0

@@ -4,6 +4,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -254,3 +256,39 @@ def test_the_command_prints_the_page(out: OutputFolder, tmp_path: Path) -> None:
     assert Path(result.stdout.strip()) == tmp_path / "page" / "index.html"
     assert "drawing samples: 3/3" in result.stderr
     assert Page(tmp_path / "page" / "index.html").samples == 3
+
+
+def test_photos_of_other_runs_stand_beside(tmp_path: Path) -> None:
+    one, two = (make_run(tmp_path / name, failed={}) for name in ("one", "two"))
+    page = Page(write_preview(one.root, tmp_path / "page", beside=[two.root]))
+    assert len([s for s in set(page.sources) if "-photo-1.jpg" in s]) == 6
+    assert "rendered photo (out)" in page.text
+
+
+def test_what_another_run_lacks_is_said(tmp_path: Path) -> None:
+    one = make_run(tmp_path / "one")
+    two = make_run(tmp_path / "two", failed={1: "render"}, uncommitted=(1,))
+    first = two.manifest(2)
+    rows = pq.read_table(first).to_pylist()
+    rows[0]["label_sha256"] = "0" * 64
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(first)), first)
+    page = Page(write_preview(one.root, tmp_path / "page", beside=[two.root]))
+    assert page.text.count("not made") == 3  # a failed sample, and two of a shard to come
+    assert page.text.count("its labels are others") == 1
+
+
+def test_a_run_with_other_labels_is_refused(out: OutputFolder, tmp_path: Path) -> None:
+    one = make_run(tmp_path / "one", samples=2)
+    manifest = one.manifest(0)
+    rows = [row | {"instance_sha256": "0" * 64} for row in pq.read_table(manifest).to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(manifest)), manifest)
+    with pytest.raises(OutputError, match=r"one/out: has no sample with the label map that"):
+        write_preview(out.root, tmp_path / "page", beside=[one.root])
+    assert not (tmp_path / "page").exists()
+
+
+def test_beside_is_not_for_audits(out: OutputFolder, tmp_path: Path) -> None:
+    options = [str(out.root), "--to", str(tmp_path), "--audit", "3", "--beside", str(out.root)]
+    result = CliRunner().invoke(preview_command, options)
+    assert result.exit_code == 2
+    assert "give either --beside or --audit" in result.output

@@ -27,7 +27,7 @@ class Data:
     size: tuple[int, int]
     instances: str = "files"
     settings: tuple[str, ...] = ()
-    """Further keys of `dataset`, for training and test alike."""
+    """Further keys of `dataset` in training, such as scenes to leave out."""
     samples: int = 100
 
     @property
@@ -35,6 +35,7 @@ class Data:
         """Options of `hdsynth train`."""
         return [
             *self._options(self.train),
+            *(part for key in self.settings for part in ("--set", f"dataset.{key}")),
             *("--set", f"dataset.size=[{self.size[0]}, {self.size[1]}]"),
             *("--set", f"dataset.validation_split={self.test}"),
         ]
@@ -52,7 +53,6 @@ class Data:
         return [
             *("--dataset", str(self.root), "--format", self.format, "--split", split),
             *("--instances", self.instances),
-            *(part for key in self.settings for part in ("--set", f"dataset.{key}")),
         ]
 
 
@@ -177,7 +177,9 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="train", help="to train on")
     parser.add_argument("--test-split", default="val", help="to render and score")
     parser.add_argument("--instances", default="files")
-    parser.add_argument("--dataset-set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument(
+        "--dataset-set", action="append", default=[], metavar="KEY=VALUE", help="in training"
+    )
     parser.add_argument("--size", default="192x256", metavar="HxW")
     parser.add_argument("--samples", type=int, default=100, help="of the test split")
     parser.add_argument("--scorer", type=Path, action="append", default=[], metavar="DIR")

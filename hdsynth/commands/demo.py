@@ -53,8 +53,9 @@ def demo(*, out: Path, samples: int) -> None:
                 progress=lambda done, _: advance(done),
             )
     lines = [f"the dataset: {world}"]
-    for mode in ("composite", "exemplar", "rendered"):
-        run, preview, scores = (out / mode / name for name in ("run", "preview", "scores"))
+    runs = {mode: out / mode / "run" for mode in ("composite", "exemplar", "rendered")}
+    for mode, run in runs.items():
+        scores = out / mode / "scores"
         exit_on_interrupt(run)
         summary = render(
             RenderConfig(
@@ -66,11 +67,12 @@ def demo(*, out: Path, samples: int) -> None:
             )
         )
         report(summary)
-        page = write_preview(run, preview)
         scored = evaluate(
             EvalConfig(out=run, scorer=bundled_scorer(), report=scores, dtype="bfloat16")
         )
         show(scored, scores)
-        lines += [f"{mode}: {run}", f"  look at them: {page.absolute()}"]
-        lines += [f"  the report: {(scores / 'report.html').absolute()}"]
+        lines += [f"{mode}: {run}", f"  the report: {(scores / 'report.html').absolute()}"]
+    first, *others = runs.values()
+    page = write_preview(first, out / "preview", beside=others)
+    lines.append(f"look at them side by side: {page.absolute()}")
     click.echo("\n".join(lines))

@@ -123,6 +123,14 @@ def replay(
     help="How many samples to show; they are spread evenly over the run.",
 )
 @click.option(
+    "--beside",
+    metavar="OUT2",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A run with the same label maps, whose photos are shown as well: of another generator or "
+    "photo mode, say. May be repeated.",
+)
+@click.option(
     "--audit",
     metavar="N",
     type=click.IntRange(min=1),
@@ -134,7 +142,15 @@ def replay(
     is_flag=True,
     help="With --audit: let the page save marks as DIR/marks.json at once, until Ctrl-C.",
 )
-def preview(*, out: Path, to: Path, samples: int, audit: int | None, serve: bool) -> None:
+def preview(
+    *,
+    out: Path,
+    to: Path,
+    samples: int,
+    beside: tuple[Path, ...],
+    audit: int | None,
+    serve: bool,
+) -> None:
     """Make a page of pictures of the run in OUT: source labels, edited labels, photos.
 
     The page opens from disk in any browser.
@@ -142,13 +158,15 @@ def preview(*, out: Path, to: Path, samples: int, audit: int | None, serve: bool
     from pipeline.inspection.preview import write_preview
 
     if audit is not None:
-        if samples != DEFAULT_SAMPLES:
-            raise click.UsageError("give either --samples or --audit")
+        if samples != DEFAULT_SAMPLES or beside:
+            raise click.UsageError(
+                f"give either {'--beside' if beside else '--samples'} or --audit"
+            )
         _audit(out, to, edits=audit, serve=serve)
     elif serve:
         raise click.UsageError("--serve is for --audit N")
     else:
-        click.echo(write_preview(out, to, samples=samples).absolute())
+        click.echo(write_preview(out, to, samples=samples, beside=beside).absolute())
 
 
 def _audit(out: Path, to: Path, *, edits: int, serve: bool) -> None:

@@ -5,7 +5,7 @@ The page needs no server and nothing from elsewhere: one HTML file and a folder 
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from hdmodel.errors import HdsynthError
 from pipeline.editing.recompose import Recomposed
 from pipeline.errors import OutputError
+from pipeline.inspection.beside import open_others, photo_kind
 from pipeline.inspection.captions import Edit, describe
 from pipeline.inspection.page import (
     IMAGES,
@@ -73,7 +74,9 @@ class _Shown:
     labels: set[int] = field(default_factory=set)
 
 
-def write_preview(path: str | Path, to: Path, *, samples: int = 24) -> Path:
+def write_preview(
+    path: str | Path, to: Path, *, samples: int = 24, beside: Sequence[Path] = ()
+) -> Path:
     """Write a contact sheet of a run and return its page.
 
     Samples are taken evenly from all committed ones; up to a quarter of the places go to failed
@@ -83,16 +86,17 @@ def write_preview(path: str | Path, to: Path, *, samples: int = 24) -> Path:
         path: The output folder.
         to: A new or empty folder, or an earlier preview, which is replaced.
         samples: How many samples to show at most.
+        beside: Output folders of runs with the same label maps, whose photos are shown as well.
 
     Raises:
-        OutputError: The folder is not an output of hdsynth, has no committed sample yet, or `to`
-            holds something else.
+        OutputError: A folder is not an output of hdsynth, has no committed sample yet or other
+            label maps, or `to` holds something else.
     """
     results = RunResults(path)
     folder = results.folder
     target = to.resolve()
     check_page_target(target, entries={PAGE, IMAGES})
-    rows = list(results.rows(("index", "status")))
+    rows = list(results.rows(("index", "status", "label_sha256", "instance_sha256")))
     if not rows:
         raise OutputError(f"{folder.root}: no shard is committed yet, there is nothing to show")
     chosen = choose_samples(
@@ -100,6 +104,7 @@ def write_preview(path: str | Path, to: Path, *, samples: int = 24) -> Path:
         [row["index"] for row in rows if row["status"] == FAILED],
         count=samples,
     )
+    others = open_others(beside, rows, first=results)
     taxonomy = results.taxonomy
     replayer, missing = _open_replayer(folder)
     shown = _Shown(np.zeros(taxonomy.num_classes, np.int64))
@@ -107,7 +112,9 @@ def write_preview(path: str | Path, to: Path, *, samples: int = 24) -> Path:
         cards = []
         with progress_bar("drawing samples", len(chosen)) as advance:
             for row in map(results.row, chosen):
-                cards.append(_card(row, results, taxonomy, replayer, missing, shown, partial))
+                card = _card(row, results, taxonomy, replayer, missing, shown, partial)
+                pictures = [other.picture(row, partial, width=MOST_WIDTH) for other in others]
+                cards.append(replace(card, pictures=(*card.pictures, *pictures)))
                 advance(len(cards))
         page = (
             environment()
@@ -243,14 +250,14 @@ def _edited_picture(
 
 
 def _photo_picture(row: dict[str, Any], results: RunResults, to: Path) -> Picture:
-    title, index = "photo", row["index"]
+    title, index = f"{photo_kind(results)} photo", row["index"]
     if row["status"] == FAILED:
         return Picture(title, note="not made")
     photo = results.readable("photo", index)
     if photo is None:
         return Picture(title, note="damaged, see hdsynth verify")
     file = f"{IMAGES}/{index:08d}-photo.jpg"
-    alt = f"rendered photo of sample {index}"
+    alt = f"{title} of sample {index}"
     return save_photo(shrink(photo, width=MOST_WIDTH), to, file, title=title, alt=alt)
 
 
