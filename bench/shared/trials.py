@@ -81,6 +81,7 @@ class Score:
     low: float
     high: float
     accuracy: float
+    """Of pixels, void counted as errors, as the paper does."""
     kernel: float
     iou: dict[str, float]
 
@@ -159,7 +160,7 @@ def _score(trial: str, scorer: str, file: Path) -> Score:
         ratio=_number(ratio["value"]),
         low=_number(ratio["low"]),
         high=_number(ratio["high"]),
-        accuracy=_number(rendered["scores"]["acc_valid"]["value"]),
+        accuracy=_number(rendered["scores"]["acc_void_as_error"]["value"]),
         kernel=_number((report["distances"] or {}).get("kernel")),
         iou={name: _number(each["value"]) for name, each in rendered["iou"].items()},
     )
