@@ -89,7 +89,7 @@ def test_the_seed_decides() -> None:
 
 def test_bent_samples_keep_their_ids_and_their_contours() -> None:
     label, instance, photo = Squares(size=(96, 128))[0]
-    bent = warp((label, instance, photo), pixels=3.0, random=np.random.default_rng(0))
+    bent = warp(label, instance, photo, pixels=3.0, random=np.random.default_rng(0))
     assert [a.dtype for a in bent] == [label.dtype, instance.dtype, photo.dtype]
     assert [a.shape for a in bent] == [label.shape, instance.shape, photo.shape]
     assert set(np.unique(bent[0])) <= set(np.unique(label))
@@ -107,7 +107,7 @@ def test_displacements_are_smooth_and_as_large_as_asked() -> None:
     sample = (columns, columns.astype(np.int32), np.stack([columns] * 3, -1))
     moves = []
     for seed in range(10):
-        bent = warp(sample, pixels=4.0, random=np.random.default_rng(seed))[2][..., 0].astype(int)
+        bent = warp(*sample, pixels=4.0, random=np.random.default_rng(seed))[2][..., 0].astype(int)
         inner = (bent - columns)[32:-32, 32:-32]
         moves.append(inner)
         assert np.abs(np.diff(inner, axis=0)).max() <= 2

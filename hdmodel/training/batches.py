@@ -151,7 +151,7 @@ class RandomBatches(Dataset[Batch]):
         if self._mirror and random.random() < 0.5:
             label, instance, photo = label[:, ::-1], instance[:, ::-1], photo[:, ::-1]
         if self._warp:
-            return warp((label, instance, photo), pixels=self._warp, random=random)
+            return warp(label, instance, photo, pixels=self._warp, random=random)
         return label, instance, photo
 
 

@@ -4,24 +4,28 @@ Contours of every shape stay true to the photo, and few scenes do not always sho
 (Simard et al., Best Practices for Convolutional Neural Networks, ICDAR 2003).
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-
-if TYPE_CHECKING:
-    from hdmodel.training.batches import Sample
 
 _SPACING = 48
 """Pixels between the points whose displacements are drawn."""
 
 
-def warp(sample: "Sample", *, pixels: float, random: np.random.Generator) -> "Sample":
+def warp(
+    label: npt.NDArray[np.unsignedinteger],
+    instance: npt.NDArray[np.signedinteger],
+    photo: npt.NDArray[np.uint8],
+    *,
+    pixels: float,
+    random: np.random.Generator,
+) -> tuple[npt.NDArray[np.unsignedinteger], npt.NDArray[np.signedinteger], npt.NDArray[np.uint8]]:
     """Bend a sample.
 
     Args:
-        sample: Label and instance maps [H, W], photo uint8 [H, W, 3].
+        label: Class ids [H, W].
+        instance: Instance ids [H, W].
+        photo: RGB [H, W, 3].
         pixels: The standard deviation of the displacements drawn, in each direction.
         random: Decides.
 
@@ -29,7 +33,6 @@ def warp(sample: "Sample", *, pixels: float, random: np.random.Generator) -> "Sa
         Maps that hold ids of the given ones alone, and the photo, bilinear. What comes in from
         outside is the pixel at the border.
     """
-    label, instance, photo = sample
     height, width = label.shape
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     rows = np.clip(rows + _smooth((height, width), pixels, random), 0, height - 1)
