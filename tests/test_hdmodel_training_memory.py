@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from hdmodel.architecture import DiscriminatorConfig, GeneratorConfig
+from hdmodel.training.config import LossConfig
 from hdmodel.training.memory import PeakMemory, training_bytes, update_bytes
 from tests.trainings import config, stage, staged
 
@@ -47,12 +48,13 @@ from hdmodel.allocator import tune_allocator
 tune_allocator()
 import numpy as np
 from hdmodel.training.batches import stack
+from hdmodel.training.config import LossConfig
 from hdmodel.training.memory import training_bytes
 from hdmodel.training.trainer import Trainer
 from tests.test_hdmodel_training_memory import setting
 from tests.trainings import CPU, Squares
 
-config = setting()
+config = setting(pixel=float(sys.argv[2]))
 if sys.argv[1] == "estimate":
     print(training_bytes(config)["all"])
 else:
@@ -66,23 +68,25 @@ else:
 """
 
 
-def setting():  # noqa: ANN201 - a training for the child process
+def setting(*, pixel: float):  # noqa: ANN201 - a training for the child process
     from hdmodel.training.config import TrainingSet
 
     return config(
         dataset=TrainingSet(size=(256, 384)),
         generator=GeneratorConfig(num_classes=3, base_channels=32, downsamplings=3, blocks=6),
         discriminator=DiscriminatorConfig(base_channels=32, layers=3, scales=2),
+        losses=LossConfig(pixel=pixel),
         stages=(stage(batch=1),),
     )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is counted in other units")
-def test_the_estimate_is_within_a_fifth_of_the_peak() -> None:
+@pytest.mark.parametrize("pixel", [0, 1])
+def test_the_estimate_is_within_a_fifth_of_the_peak(pixel: int) -> None:
     estimate, peak = (
         int(
             subprocess.run(
-                [sys.executable, "-c", f"import sys{CHILD}", kind],
+                [sys.executable, "-c", f"import sys{CHILD}", kind, str(pixel)],
                 cwd=Path(__file__).parent.parent,
                 capture_output=True,
                 text=True,
