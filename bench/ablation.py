@@ -24,7 +24,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import configs
-from bench.shared.trials import Data, Trial, add_data_options, data_of, run_trial
+from bench.shared.trials import Data, Trial, add_data_options, check_options, data_of, run_trial
 from hdmodel.allocator import tune_allocator
 from hdmodel.settings import override, read_yaml
 from hdmodel.training.batches import RandomBatches
@@ -77,6 +77,7 @@ def main() -> None:
         with TemporaryDirectory() as folder:
             _quick(Path(folder), arguments)
         return
+    check_options(parser, arguments, trials=RECIPES)
     _run(data_of(arguments), arguments)
 
 
@@ -113,7 +114,7 @@ def _run(data: Data, arguments: argparse.Namespace) -> None:
             out=arguments.out,
             input_size=arguments.input_size,
         ):
-            against = score.ratio / first.setdefault(score.scorer, score.ratio)
+            against = score.ratio / (first.setdefault(score.scorer, score.ratio) or float("nan"))
             print(
                 f"{name:20s} {steps:7d}  {score.scorer:20s}  {score.mean_iou:8.3f}  "
                 f"{score.ratio:.3f} ({score.low:.3f} to {score.high:.3f}), ratio: {against:.2f}   "
@@ -131,7 +132,10 @@ def _steps(name: str, settings: tuple[str, ...], data: Data, arguments: argparse
     """How many updates take the seconds given; measured once."""
     file = arguments.out / name / "updates.json"
     if file.is_file():
-        return int(json.loads(file.read_text(encoding="utf-8"))["updates"])
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if found["seconds"] != arguments.seconds:
+            raise SystemExit(f"{file}: of {found['seconds']} seconds; expected another --out")
+        return int(found["updates"])
     steps = QUICK_UPDATES
     if not arguments.quick:
         steps = math.floor(arguments.seconds / _seconds_per_update(name, settings, data))

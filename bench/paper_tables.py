@@ -6,8 +6,8 @@ r"""Tables 1, 3 and 5 of the pix2pixHD paper and its studies of losses, run on a
 Every shipped model of the comparison is trained, brought to the same width (--base,
 --discriminator) and number of updates, with each seed; then the label maps of the test split are
 rendered unedited, and scored. None has an encoder, as in the paper's tables. Accuracies count void
-as errors, as the paper's. The same command goes on where it stopped; tables are printed of what is
-there. Give scorers whose weights no loss has seen.
+as errors, as the paper's. The same command goes on where it stopped; tables are printed of the
+models that were asked for. Give scorers whose weights no loss has seen.
 """
 
 import argparse
@@ -21,7 +21,15 @@ from tempfile import TemporaryDirectory
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import configs
-from bench.shared.trials import Data, Score, Trial, add_data_options, data_of, run_trial
+from bench.shared.trials import (
+    Data,
+    Score,
+    Trial,
+    add_data_options,
+    check_options,
+    data_of,
+    run_trial,
+)
 from hdmodel.settings import read_yaml
 from pipeline.sample_world import write_dataset
 
@@ -82,6 +90,7 @@ def main() -> None:
         with TemporaryDirectory() as folder:
             _quick(Path(folder), arguments)
         return
+    check_options(parser, arguments, trials=MODELS)
     _run(data_of(arguments), arguments)
 
 

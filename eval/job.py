@@ -61,8 +61,8 @@ class PhotoScorer(Protocol):
         """Names of the scenes that it learnt from, as far as they are known."""
 
     @property
-    def pretrained(self) -> frozenset[str]:
-        """Networks of others whose weights it may have begun with, as far as they are known."""
+    def pretrained(self) -> frozenset[str] | None:
+        """Networks of others whose weights it may have begun with; None if that is not known."""
 
     def describe(self) -> dict[str, Any]:
         """What it is, for reports."""

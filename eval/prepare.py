@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,8 @@ class EvalConfig:
     """Whether to mark unfaithful pixels and objects in the run itself."""
     filter_factor: float = FACTOR
     """A pixel is unfaithful above so many times its class's mean loss on real photos."""
+    independent_scorer: bool = False
+    """Whether a scorer is refused that shares weights with a loss of the generator's training."""
     features: FeatureChoice = "scorer"
     """Whose features to take for distances between the sets of photos, if any's."""
 
@@ -119,9 +122,11 @@ def prepare(config: EvalConfig, open_scorer: OpenScorer) -> PreparedEval:
             "exclude_near": job.photo.exclude_near,
             "exemplars": len(exemplars),
             "exemplars_seen": len(exemplars & scorer.seen),
-            "shared": sorted(scorer.pretrained.intersection(run.pretrained)),
+            "shared": shared_networks(run.pretrained, scorer.pretrained),
         }
     )
+    if config.independent_scorer:
+        check_independence(run)
     protocol.check_real(source.read(scenes[0], photo=False).size, where=scenes[0])
     spec = EvalSpec(
         out=out,
@@ -150,6 +155,50 @@ def prepare(config: EvalConfig, open_scorer: OpenScorer) -> PreparedEval:
         seen=len(scorer.seen.intersection(scenes)),
     )
     return PreparedEval(spec, tasks, run, real_row, described)
+
+
+def shared_networks(asked: Sequence[str] | None, began: frozenset[str] | None) -> list[str] | None:
+    """Tell which networks of others both generator and scorer have to do with.
+
+    Args:
+        asked: Those that the generator's losses asked; None if that is not known.
+        began: Those whose weights the scorer may have begun with; None if that is not known.
+
+    Returns:
+        None where it cannot be told.
+
+    Example:
+        >>> shared_networks(["vgg16", "tf_efficientnet_lite0"], frozenset({"vgg16"}))
+        ['vgg16']
+        >>> shared_networks([], None)
+        []
+        >>> shared_networks(None, frozenset({"vgg16"})) is None
+        True
+    """
+    if asked is not None and not asked:
+        return []
+    if began is not None and not began:
+        return []
+    return None if asked is None or began is None else sorted(began.intersection(asked))
+
+
+def check_independence(run: RunRow) -> None:
+    """Refuse a scorer that shares weights with a loss of the generator's training, or may.
+
+    Raises:
+        EvalError: It does, or that cannot be told.
+    """
+    advice = "expected a scorer of another network, such as one that train-scorer scratch makes"
+    if run.shared is None:
+        unknown = "scorer began with" if run.pretrained else "generator's losses asked"
+        raise EvalError(
+            f"{run.path}: which networks of others the {unknown} is not known; {advice}"
+        )
+    if run.shared:
+        raise EvalError(
+            f"the scorer began as {', '.join(run.shared)}, which the training of the generator of "
+            f"{run.path} asked as well; {advice}"
+        )
 
 
 def _copied_from(results: RunResults, photo: PhotoConfig) -> set[str]:
@@ -225,7 +274,7 @@ def _run_row(results: RunResults, *, exclude: bool) -> tuple[RunRow, list[int]]:
         scored=good,
         excluded_samples=samples - good,
         excluded=excluded[:EXCLUDED_SHOWN],
-        pretrained=attributes.get("generator_pretrained", []),
+        pretrained=attributes.get("generator_pretrained"),
     )
     return made, holding
 

@@ -16,9 +16,10 @@ from eval.counts import Side, SideCounts, read_counts
 from eval.errors import EvalError
 from eval.filter import check_filter, write_filter
 from eval.job import EvalSpec, OpenScorer, Task, build, load
+from eval.measures.features import IMAGENET
 from eval.measures.variants import measure_diversity
 from eval.prepare import COUNTS, EvalConfig, PreparedEval, prepare
-from eval.reports.gate import Gate, check_classes, check_gate, check_independence
+from eval.reports.gate import Gate, check_classes, check_gate
 from eval.reports.junit import write_junit
 from eval.reports.pages import write_pages
 from eval.reports.report import (
@@ -32,6 +33,7 @@ from eval.reports.report import (
     read_report,
 )
 from eval.scorers.loading import load_scorer
+from hdmodel.imagenet import NAME as IMAGENET_NETWORK
 from pipeline.errors import RunError
 from pipeline.output.lock import locked
 from pipeline.progress import progress_bar, watching
@@ -76,7 +78,6 @@ def evaluate(
     spec = prepared.spec
     if gate is not None:
         check_classes(gate, spec.mapping.names)
-        check_independence(gate, prepared.run)
     if config.write_filter:
         check_filter(spec)
     if before is not None:
@@ -166,7 +167,15 @@ def _with_distances(
             label_maps=variants.label_maps,
             pairs=variants.pairs,
         )
-    return report.model_copy(update={"distances": distances, "diversity": row})
+    warnings = list(report.warnings)
+    if spec.features == IMAGENET and IMAGENET_NETWORK in (report.run.pretrained or ()):
+        warnings.append(
+            f"distances are taken on features of {IMAGENET}, which the generator's training asked "
+            "what is real: they may flatter"
+        )
+    return report.model_copy(
+        update={"distances": distances, "diversity": row, "warnings": warnings}
+    )
 
 
 def count(spec: EvalSpec, tasks: Sequence[Task], *, runner: JobRunner, workers: int) -> None:

@@ -63,9 +63,10 @@ class CheckpointConfig(Settings):
     """The digest of every weights file."""
 
     @property
-    def pretrained(self) -> tuple[str, ...]:
-        """Networks of others that the losses of the training asked, as far as they are known."""
-        return tuple(self.training.get("pretrained", ()))
+    def pretrained(self) -> tuple[str, ...] | None:
+        """Networks of others that the losses of the training asked; None if that is not known."""
+        found = self.training.get("pretrained")
+        return tuple(map(str, found)) if isinstance(found, list) else None
 
 
 def read_checkpoint_config(path: str | Path) -> CheckpointConfig:

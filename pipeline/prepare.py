@@ -56,8 +56,8 @@ class PreparedJob:
     checkpoint: Path | None
     """None for composites without a generator."""
     generator_hash: str | None
-    pretrained: tuple[str, ...]
-    """Networks of others that the generator's losses asked."""
+    pretrained: tuple[str, ...] | None
+    """Networks of others that the generator's losses asked; None if that is not known."""
     style: Style | None
     """How styles are chosen; None if the generator reads no features."""
     scenes: tuple[str, ...]

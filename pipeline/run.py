@@ -114,7 +114,7 @@ def _start(job: PreparedJob, plan: Plan, bank: DonorBank, catalogue: Catalogue |
         attributes={
             "taxonomy": job.taxonomy.to_plain(),
             "generator_hash": job.generator_hash,
-            "generator_pretrained": list(job.pretrained),
+            "generator_pretrained": None if job.pretrained is None else list(job.pretrained),
             "config_fingerprint": fingerprint(job.identity),
             "versions": versions(),
         },

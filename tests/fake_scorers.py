@@ -21,7 +21,7 @@ class ColorScorer:
     crop: int = 0
     """Rows that its prediction lacks."""
     seen: frozenset[str] = frozenset()
-    pretrained: frozenset[str] = frozenset()
+    pretrained: frozenset[str] | None = frozenset()
 
     def describe(self) -> dict[str, Any]:
         return {"network": "colours"}
@@ -63,7 +63,7 @@ class OpenColorScorer:
     crop: int = 0
     sha256: str = "ab" * 32
     seen: frozenset[str] = frozenset()
-    pretrained: frozenset[str] = frozenset()
+    pretrained: frozenset[str] | None = frozenset()
 
     def __call__(self, device: str) -> ColorScorer:
         assert device == "cpu"

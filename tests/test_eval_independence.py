@@ -6,10 +6,9 @@ import pytest
 import yaml
 
 from eval.errors import EvalError
-from eval.prepare import EvalConfig
-from eval.reports.gate import Gate
+from eval.prepare import EvalConfig, shared_networks
 from eval.run import evaluate
-from eval.scorers.config import ScorerConfig, read_scorer_config
+from eval.scorers.config import ScorerConfig, bundled_scorer, read_scorer_config
 from hdmodel.checkpoint import CONFIG_FILE
 from pipeline.config import RenderConfig
 from pipeline.run import render
@@ -42,8 +41,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-def config(out: Path, report: Path) -> EvalConfig:
-    return EvalConfig(out=out, scorer=Path("s"), report=report)
+def config(out: Path, report: Path, *, strict: bool = False) -> EvalConfig:
+    return EvalConfig(out=out, scorer=Path("s"), report=report, independent_scorer=strict)
 
 
 def test_a_shared_network_is_told(out: Path, tmp_path: Path) -> None:
@@ -57,19 +56,41 @@ def test_a_shared_network_is_told(out: Path, tmp_path: Path) -> None:
 
 
 def test_a_scorer_of_its_own_is_not(out: Path, tmp_path: Path) -> None:
-    report = evaluate(
-        config(out, tmp_path / "r"),
-        open_scorer=OpenColorScorer(),
-        gate=Gate(independent_scorer=True),
-    )
+    own = OpenColorScorer(pretrained=frozenset())
+    report = evaluate(config(out, tmp_path / "r", strict=True), open_scorer=own)
     assert report.run.shared == []
+    assert report.gate == []
     assert not [line for line in report.warnings if LITE in line]
 
 
-def test_the_gate_refuses_before_anything_is_read(out: Path, tmp_path: Path) -> None:
+def test_one_that_shares_is_refused_before_anything_is_read(out: Path, tmp_path: Path) -> None:
     with pytest.raises(EvalError, match=f"began as {LITE}, which the training of the generator"):
-        evaluate(config(out, tmp_path / "r"), open_scorer=SAME, gate=Gate(independent_scorer=True))
+        evaluate(config(out, tmp_path / "r", strict=True), open_scorer=SAME)
     assert not (tmp_path / "r").exists()
+
+
+def test_what_cannot_be_told_is_refused_as_well(out: Path, tmp_path: Path) -> None:
+    unknown = OpenColorScorer(pretrained=None)
+    with pytest.raises(EvalError, match=r"networks of others the scorer began with is not known"):
+        evaluate(config(out, tmp_path / "r", strict=True), open_scorer=unknown)
+    assert evaluate(config(out, tmp_path / "r"), open_scorer=unknown).run.shared is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "began", "shared"),
+    [
+        (["a", "b"], {"b", "c"}, ["b"]),
+        (["a"], {"c"}, []),
+        ([], None, []),
+        (None, set(), []),
+        (None, {"a"}, None),
+        (["a"], None, None),
+    ],
+)
+def test_unknown_is_not_independent(
+    asked: list[str] | None, began: set[str] | None, shared: list[str] | None
+) -> None:
+    assert shared_networks(asked, None if began is None else frozenset(began)) == shared
 
 
 def test_the_option_asks_the_gate(
@@ -80,16 +101,19 @@ def test_the_option_asks_the_gate(
     refused = invoke(monkeypatch, *options, "--independent-scorer")
     assert refused.exit_code == 2, refused.output
     assert f"the scorer began as {LITE}" in refused.stderr
-    assert invoke(monkeypatch, *options).exit_code == 0
 
 
 @pytest.mark.parametrize(
     ("initial", "pretrained"),
     [("imagenet", {LITE}), ("none", set()), ("runs/earlier-scorer", {LITE})],
 )
-def test_a_scorers_record_says_how_it_began(initial: str, pretrained: set[str]) -> None:
-    bundled = read_scorer_config(Path("configs/checkpoints/sample-world-scorer"))
-    plain = bundled.to_plain()
-    plain["network"]["encoder"] = f"tu-{LITE}"
+@pytest.mark.parametrize("encoder", [f"tu-{LITE}", f"timm-{LITE}", f"tu-{LITE}.in1k"])
+def test_a_scorers_record_says_how_it_began(
+    initial: str, pretrained: set[str], encoder: str
+) -> None:
+    plain = read_scorer_config(bundled_scorer()).to_plain()
+    plain["network"]["encoder"] = encoder
     plain["training"]["config"]["initial"] = initial
     assert ScorerConfig.parse(plain, origin="test").pretrained == pretrained
+    del plain["training"]["config"]
+    assert ScorerConfig.parse(plain, origin="test").pretrained is None

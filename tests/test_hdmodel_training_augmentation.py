@@ -16,9 +16,8 @@ from tests.trainings import Squares, config
 def draw(seed: int = 0, batch: int = 3, **strengths: float) -> Augmentation:
     return Augmentation.draw(
         AugmentationConfig(**strengths),
-        batch=batch,
         size=(20, 30),
-        random=np.random.default_rng(seed),
+        randoms=[np.random.default_rng([seed, sample]) for sample in range(batch)],
     )
 
 
@@ -122,6 +121,14 @@ def test_batches_are_bent_where_it_is_asked_and_reproducibly() -> None:
     assert not torch.equal(made[0].label_BHW, made[1].label_BHW)
     assert torch.equal(made[1].label_BHW, made[2].label_BHW)
     assert torch.equal(made[1].photo_BCHW, made[2].photo_BCHW)
+
+
+def test_without_a_discriminator_there_is_nothing_to_change() -> None:
+    plain = config().to_plain()
+    plain["losses"] |= {"adversarial": "none", "feature_matching": 0, "l1": 1}
+    plain["augmentation"] = {"colour": 0.5}
+    with pytest.raises(ConfigError, match="augmentation changes what discriminators see"):
+        TrainConfig.parse(plain, origin="test")
 
 
 @pytest.mark.parametrize(

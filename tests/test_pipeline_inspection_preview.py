@@ -262,7 +262,7 @@ def test_photos_of_other_runs_stand_beside(tmp_path: Path) -> None:
     one, two = (make_run(tmp_path / name, failed={}) for name in ("one", "two"))
     page = Page(write_preview(one.root, tmp_path / "page", beside=[two.root]))
     assert len([s for s in set(page.sources) if "-photo-1.jpg" in s]) == 6
-    assert "rendered photo (out)" in page.text
+    assert "rendered photo (two/out)" in page.text
 
 
 def test_what_another_run_lacks_is_said(tmp_path: Path) -> None:
@@ -275,6 +275,18 @@ def test_what_another_run_lacks_is_said(tmp_path: Path) -> None:
     page = Page(write_preview(one.root, tmp_path / "page", beside=[two.root]))
     assert page.text.count("not made") == 3  # a failed sample, and two of a shard to come
     assert page.text.count("its labels are others") == 1
+
+
+def test_samples_that_could_not_be_read_are_nothing_in_common(tmp_path: Path) -> None:
+    """They have no maps, and so the same ones."""
+    one = make_run(tmp_path / "one", samples=2, failed={1: "read"})
+    two = make_run(tmp_path / "two", samples=2, failed={1: "read"})
+    manifest = two.manifest(0)
+    rows = pq.read_table(manifest).to_pylist()
+    rows[0]["label_sha256"] = "0" * 64
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(manifest)), manifest)
+    with pytest.raises(OutputError, match="has no sample with the label map"):
+        write_preview(one.root, tmp_path / "page", beside=[two.root])
 
 
 def test_a_run_with_other_labels_is_refused(out: OutputFolder, tmp_path: Path) -> None:

@@ -6,12 +6,16 @@ A trial leaves a folder; what is in it is not made again, so that the same comma
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from eval.scorers.config import read_scorer_config
+from hdmodel.atomic import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -100,6 +104,7 @@ def run_trial(
     """
     folder = out / trial.name
     checkpoint, photos = folder / "training" / "final", folder / "photos"
+    _claim(folder, {"trial": asdict(trial), "data": asdict(data), "input_size": input_size})
     if not (checkpoint / "config.yaml").is_file():
         settings = [part for key in trial.settings for part in ("--set", key)]
         _hdsynth(
@@ -115,16 +120,40 @@ def run_trial(
     )
     scores = []
     for scorer in scorers:
-        report = folder / f"scores-{scorer.name}"
+        report = folder / f"scores-{scorer.name}-{read_scorer_config(scorer).sha256[:8]}"
         if not (report / "report.json").is_file():
             sized = ["--input-size", input_size] if input_size else []
             _hdsynth(
                 *("eval", str(photos), "--scorer", str(scorer), "--dtype", "bfloat16", *sized),
-                *("--report", str(report)),
+                *("--report", str(report), "--independent-scorer"),
                 log=folder / "scoring.log",
             )
         scores.append(_score(trial.name, scorer.name, report / "report.json"))
     return scores
+
+
+def _claim(folder: Path, record: dict[str, Any]) -> None:
+    """Remember what a folder is of.
+
+    Raises:
+        SystemExit: It is of something else.
+    """
+    file = folder / "trial.json"
+    record = json.loads(json.dumps(record, default=str))
+    if not file.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, json.dumps(record, indent=1).encode())
+    elif (before := json.loads(file.read_text(encoding="utf-8"))) != record:
+        changed = [
+            f"{group}.{key}"
+            for group in ("trial", "data")
+            for key in record[group]
+            if before[group].get(key) != record[group][key]
+        ]
+        raise SystemExit(
+            f"{folder}: holds a trial with other settings ({', '.join(changed) or 'input_size'}); "
+            "expected the same ones, or another --out"
+        )
 
 
 def _hdsynth(*arguments: str, log: Path) -> None:
@@ -191,6 +220,25 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", action="append", default=[], metavar="TRIAL")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the same one goes on")
     parser.add_argument("--quick", action="store_true", help="tiny networks, a few updates")
+
+
+def check_options(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace, *, trials: Collection[str]
+) -> None:
+    """End with one line where something is missing or unknown.
+
+    Args:
+        parser: Says it.
+        arguments: What it read.
+        trials: The names that there are.
+    """
+    for name in ("dataset", "scorer", "out"):
+        if not getattr(arguments, name):
+            parser.error(f"--{name} must be given")
+    if unknown := sorted(set(arguments.only) - set(trials)):
+        parser.error(f"--only {unknown[0]}: expected one of {', '.join(trials)}")
+    if not re.fullmatch(r"\d+x\d+", arguments.size):
+        parser.error(f"--size {arguments.size}: expected HxW, such as 192x256")
 
 
 def data_of(arguments: argparse.Namespace) -> Data:

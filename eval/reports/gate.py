@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from eval.errors import EvalError
-from eval.reports.report import Report, RuleRow, RunRow, Score, SideReport, check_comparable
+from eval.reports.report import Report, RuleRow, Score, SideReport, check_comparable
 from hdmodel.settings import Settings, read_yaml
 
 POOR_ORACLE = 0.3
@@ -32,9 +32,6 @@ class Gate(Settings):
     """Least IoU per class as a share of the oracle's."""
     pasted_recall: Share | None = None
     """Least share of the pasted objects that can be read."""
-
-    independent_scorer: bool = False
-    """Whether a scorer is refused that began with weights which the generator's losses asked."""
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -64,20 +61,6 @@ def check_classes(gate: Gate, classes: tuple[str, ...]) -> None:
                     f"gate: {key}.{name}: not an evaluated class, expected one of "
                     f"{', '.join(classes)}"
                 )
-
-
-def check_independence(gate: Gate, run: RunRow) -> None:
-    """Check, before photos are read, that a scorer is independent where the rules want it.
-
-    Raises:
-        EvalError: It shares weights with a loss of the generator's training.
-    """
-    if gate.independent_scorer and run.shared:
-        raise EvalError(
-            f"the scorer began as {', '.join(run.shared)}, which the training of the generator of "
-            f"{run.path} asked as well; expected a scorer of another network, such as one that "
-            "hdsynth train-scorer scratch makes"
-        )
 
 
 def check_gate(report: Report, gate: Gate, baseline: Report | None = None) -> list[RuleRow]:

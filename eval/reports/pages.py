@@ -157,12 +157,15 @@ def protocol_rows(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _photo_rows(run: RunRow) -> list[tuple[str, str]]:
     """What the photos are made of, beside what the generator drew, in words."""
-    if run.photo == "rendered":
+    asked = []
+    if run.pretrained:
         shared = f"; the scorer began as {', '.join(run.shared)}" if run.shared else ""
-        asked = ", ".join(run.pretrained) + shared
-        return [("networks that the generator's losses asked", asked)] if run.pretrained else []
+        words = ", ".join(run.pretrained) + shared
+        asked = [("networks that the generator's losses asked", words)]
+    if run.photo == "rendered":
+        return asked
     seen = f", {run.exemplars_seen} of which the scorer learnt from"
-    rows = [("photos", run.photo), ("pixels copied from", f"{run.exemplars} scenes{seen}")]
+    rows = [*asked, ("photos", run.photo), ("pixels copied from", f"{run.exemplars} scenes{seen}")]
     near = f"a scene itself, and {run.exclude_near} before and after it in order of names"
     return [*rows, ("never copied from", near)] if run.photo == "exemplar" else rows
 

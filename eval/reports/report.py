@@ -135,10 +135,10 @@ class RunRow(Settings):
     """From the photos of how many scenes pixels were kept or copied."""
     exemplars_seen: int = 0
     """How many of these the scorer learnt from."""
-    pretrained: list[str] = Field(default_factory=list)
-    """Networks of others that the losses of the generator's training asked."""
-    shared: list[str] = Field(default_factory=list)
-    """Those of them that the scorer may have begun with: it is not independent."""
+    pretrained: list[str] | None = None
+    """Networks of others that the losses of the generator's training asked; None: unknown."""
+    shared: list[str] | None = None
+    """Those of them that the scorer may have begun with: it is not independent. None: unknown."""
 
 
 class RealRow(Settings):

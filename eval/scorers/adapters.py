@@ -31,6 +31,8 @@ from pipeline.taxonomy import IGNORED_TRAIN_ID, Taxonomy
 TORCHSCRIPT = (".pt", ".ts", ".torchscript")
 ONNX = ".onnx"
 
+_NOT_MEANING = ("taxonomy", "pretrained")
+"""Keys of a mapping that say nothing of what the model predicts."""
 _FLOATING = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _ONNX_FLOATING = (1, 10, 11)
 """ONNX's numbers of float, float16 and double."""
@@ -67,6 +69,9 @@ class ModelMapping(Settings):
     output_name: str | None = None
     """Of several outputs: its key in a dictionary, or its name in an ONNX file; else the first."""
     input: InputMapping = InputMapping()
+    pretrained: tuple[str, ...] | None = None
+    """Networks of others whose weights the model began with, such as vgg16; empty for none, and
+    unknown if not given. Tells whether it is independent of a generator's losses."""
 
 
 def load_adapter(file: Path, *, device: torch.device) -> Scorer:
@@ -97,7 +102,7 @@ def load_adapter(file: Path, *, device: torch.device) -> Scorer:
     channels = channel_ids(mapping, taxonomy, origin=str(mapping_file))
     model = _OnnxModel(file, device) if file.suffix == ONNX else _TorchScriptModel(file, device)
     # A taxonomy is what it says, not how it is found.
-    meaning = {key: value for key, value in mapping.to_plain().items() if key != "taxonomy"}
+    meaning = {key: value for key, value in mapping.to_plain().items() if key not in _NOT_MEANING}
     content = [hashlib.sha256(file.read_bytes()).hexdigest(), meaning, taxonomy.fingerprint]
     segmenter: Segmenter = _Adapter(model, mapping, origin=file.name)
     return Scorer(
@@ -116,6 +121,7 @@ def load_adapter(file: Path, *, device: torch.device) -> Scorer:
         features_name=IMAGENET,
         device=device,
         has_losses=mapping.output != "classes",
+        pretrained=None if mapping.pretrained is None else frozenset(mapping.pretrained),
     )
 
 

@@ -1,5 +1,6 @@
 """What a scorer is and how it is trained: plain settings, without torch."""
 
+import re
 from math import cos, pi
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -57,8 +58,8 @@ class NetworkConfig(Settings):
 
     @property
     def encoder_name(self) -> str:
-        """The encoder's name in the library that it is from."""
-        return self.encoder.removeprefix("tu-")
+        """The encoder's network, whoever has it and whatever its weights learnt."""
+        return re.sub(r"^(tu|timm)-", "", self.encoder).partition(".")[0]
 
     @field_validator("options")
     @classmethod
@@ -93,10 +94,13 @@ class ScorerConfig(Settings):
         return frozenset(self.training.get("scene_names", ()))
 
     @property
-    def pretrained(self) -> frozenset[str]:
-        """The network, trained by others, whose weights it may have begun with."""
-        initial = self.training.get("config", {}).get("initial", "none")
-        return frozenset() if initial == "none" else frozenset({self.network.encoder_name})
+    def pretrained(self) -> frozenset[str] | None:
+        """The network, trained by others, whose weights it may have begun with; None: unknown."""
+        config = self.training.get("config")
+        if not isinstance(config, dict) or "initial" not in config:
+            return None
+        none = config["initial"] == "none"
+        return frozenset() if none else frozenset({self.network.encoder_name})
 
     @property
     def num_classes(self) -> int:

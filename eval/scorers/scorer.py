@@ -58,7 +58,7 @@ class Scorer:
         device: Where it computes.
         has_losses: Whether the segmenter gives probabilities, not classes alone.
         seen: Names of the scenes that it learnt from, as far as they are known.
-        pretrained: Networks of others whose weights it may have begun with, as far as known.
+        pretrained: Networks of others whose weights it may have begun with; None if unknown.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Scorer:
         device: torch.device,
         has_losses: bool = True,
         seen: frozenset[str] = frozenset(),
-        pretrained: frozenset[str] = frozenset(),
+        pretrained: frozenset[str] | None = None,
     ) -> None:
         self.taxonomy = taxonomy
         self.size = size

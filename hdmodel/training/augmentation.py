@@ -7,6 +7,7 @@ those of the maps as well.
 Shapes: B batch, C channels, H height, W width.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hdmodel.training.augmentation_config import AugmentationConfig
+
+Random = np.random.Generator
 
 _BRIGHTNESS, _SATURATION, _CONTRAST = 1.0, 1.0, 0.5
 """How far each may go at `colour` 1: brightness by half of this in photos of [-1, 1]."""
@@ -33,37 +36,20 @@ class Augmentation:
 
     @classmethod
     def draw(
-        cls,
-        config: AugmentationConfig,
-        *,
-        batch: int,
-        size: tuple[int, int],
-        random: np.random.Generator,
+        cls, config: AugmentationConfig, *, size: tuple[int, int], randoms: Sequence[Random]
     ) -> "Augmentation":
         """Draw what is done.
 
         Args:
             config: How strong.
-            batch: Samples.
             size: Height and width in pixels.
-            random: Decides.
+            randoms: Of each sample; decides.
         """
+        shift, colour, cutout = config.translation, config.colour, config.cutout
         return cls(
-            shifts=tuple(
-                (
-                    _shift(config.translation, size[0], random),
-                    _shift(config.translation, size[1], random),
-                )
-                for _ in range(batch)
-            )
-            if config.translation
-            else (),
-            colours=tuple(_colour(config.colour, random) for _ in range(batch))
-            if config.colour
-            else (),
-            holes=tuple(_hole(config.cutout, size, random) for _ in range(batch))
-            if config.cutout
-            else (),
+            shifts=tuple(_shift(shift, size, random) for random in randoms) if shift else (),
+            colours=tuple(_colour(colour, random) for random in randoms) if colour else (),
+            holes=tuple(_hole(cutout, size, random) for random in randoms) if cutout else (),
         )
 
     def photo(self, photo_BCHW: Tensor) -> Tensor:
@@ -96,12 +82,13 @@ class Augmentation:
         return x_BCHW
 
 
-def _shift(share: float, side: int, random: np.random.Generator) -> int:
-    most = round(share * side)
-    return int(random.integers(-most, most + 1))
+def _shift(share: float, size: tuple[int, int], random: Random) -> tuple[int, int]:
+    most = [round(share * side) for side in size]
+    down, right = (int(random.integers(-far, far + 1)) for far in most)
+    return down, right
 
 
-def _colour(strength: float, random: np.random.Generator) -> tuple[float, float, float]:
+def _colour(strength: float, random: Random) -> tuple[float, float, float]:
     brightness, saturation, contrast = random.uniform(-1, 1, 3)
     return (
         strength * _BRIGHTNESS / 2 * brightness,
@@ -110,7 +97,7 @@ def _colour(strength: float, random: np.random.Generator) -> tuple[float, float,
     )
 
 
-def _hole(share: float, size: tuple[int, int], random: np.random.Generator) -> tuple[slice, slice]:
+def _hole(share: float, size: tuple[int, int], random: Random) -> tuple[slice, slice]:
     """A rectangle of this share of each side, whose centre is anywhere in the picture."""
     sides = []
     for side in size:

@@ -83,8 +83,9 @@ class StageConfig(Settings):
     """Height and width of random crops, in pixels of the stage's resolution; none if not given."""
     mirror: bool = True
     """Whether half of the samples are mirrored left to right."""
-    warp: float = Field(default=0.0, ge=0, le=32)
-    """Photo and maps are bent by smooth random displacements of about this many pixels."""
+    warp: float = Field(default=0.0, ge=0, le=8)
+    """Photo and maps are bent by smooth random displacements of about this many pixels; more than 8
+    would fold them."""
     learning_rate: PositiveFloat | None = Field(default=None, allow_inf_nan=False)
     """Instead of the optimiser's."""
 
@@ -175,6 +176,12 @@ class TrainConfig(Settings):
             raise ValueError(
                 f"generator.feature_channels is {self.generator.feature_channels}, "
                 f"expected {features} as encoder.out_channels{hint}"
+            )
+        judged = self.losses.adversarial != "none" or self.losses.pixel
+        if self.augmentation.is_on and not judged:
+            raise ValueError(
+                "augmentation changes what discriminators see, and there are none: expected 0, or "
+                "losses.adversarial or losses.pixel"
             )
         if self.losses.adversarial == "none":
             if self.losses.feature_matching:

@@ -58,13 +58,13 @@ def check_training(
         Its stages.
 
     Raises:
-        InputError: There are too few scenes.
-        ConfigError: A batch cannot be divided among the processes.
-        CheckpointError: The weights of the perceptual loss, or of the pixel discriminator's
-            backbone, cannot be used.
+        InputError: There are too few scenes, or the pixel discriminator's backbone is missing.
+        ConfigError: A batch cannot be divided among the processes, or crops are too small.
+        CheckpointError: The weights of the perceptual loss cannot be used.
     """
     if config.losses.perceptual:
-        check_perceptual(config.vgg)
+        sides = (min(stage.crop or config.stage_size(stage)) for stage in config.stages)
+        check_perceptual(config.vgg, least_side=min(sides))
     if config.losses.pixel:
         check_backbone()
     stages = plan_stages(config, scenes=len(scenes.training(config.stage_size(config.stages[0]))))
@@ -93,6 +93,7 @@ def train(
     palette: npt.NDArray[np.uint8],
     out: Path,
     device: torch.device,
+    ignored: Sequence[int] = (),
     processes: Processes | None = None,
     progress: TrainingProgress | None = None,
 ) -> Path:
@@ -107,6 +108,7 @@ def train(
         palette: RGB colour of each class, uint8 [num_classes, 3].
         out: The folder to write into; nobody else may write there meanwhile.
         device: Where to train.
+        ignored: Class ids of no look of their own: the pixel discriminator says nothing of them.
         processes: Those that train together; this one alone by default.
         progress: Called before the first update and after each one.
 
@@ -132,6 +134,7 @@ def train(
         processes,
         progress,
         pretrained_networks(config),
+        ignored,
     )
     if processes.is_first:
         run.folder.claim(config, taxonomy, scenes=len(scenes.training(config.dataset.size)))
@@ -165,6 +168,7 @@ class _Run:
     progress: TrainingProgress | None
     pretrained: Sequence[str]
     """Networks of others that a loss asks."""
+    ignored: Sequence[int]
 
     def to_the_end(self, stages: Sequence[PlannedStage]) -> Path:
         trainer, done = self._last(stages)
@@ -201,6 +205,7 @@ class _Run:
             processes=self.processes,
             perceptual=None if before is None else before.perceptual,
             backbone=None if before is None else before.backbone,
+            ignored=self.ignored,
         )
 
     def _next(self, before: Trainer | None, stage: StageConfig) -> Trainer:

@@ -1,4 +1,4 @@
-"""The losses of the adversarial training (paper, equations 2 and 3)."""
+"""The losses of the adversarial training: the paper's (equations 2 and 3), and of pixels."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -145,31 +145,33 @@ NO_CLASS = -1
 """In a label map: nothing is known of this pixel, and nothing said of it."""
 
 
-def class_weights(label_BHW: Tensor, *, num_classes: int, balance: float) -> Tensor:
+def class_counts(label_BHW: Tensor, *, num_classes: int) -> Tensor:
+    """Count the pixels of each class; `NO_CLASS` is none. int64 maps to float32 (K,)."""
+    ids = (label_BHW + 1).flatten()
+    ones = torch.ones_like(ids, dtype=torch.float32)
+    return torch.zeros(num_classes + 1, device=ids.device).scatter_add_(0, ids, ones)[1:]
+
+
+def class_weights(counts: Tensor, *, balance: float) -> Tensor:
     """Weigh pixels of rare classes more: by their share to the power of minus `balance`.
 
     Args:
-        label_BHW: Class ids or `NO_CLASS`, int64.
-        num_classes: K.
+        counts: Pixels of each class, (K,).
         balance: 0 weighs all pixels alike, 1 all classes.
 
     Returns:
-        float32 (K,); the mean over all pixels that have a class is 1.
+        float32 (K,); the mean over the pixels counted is 1, and classes without any have 0.
 
     Example:
-        >>> label = torch.tensor([[[0, 0, 0, 0, 0, 0, 0, 0, 1, 1]]])
-        >>> class_weights(label, num_classes=2, balance=1.0)
-        tensor([0.6250, 2.5000])
+        >>> class_weights(torch.tensor([8.0, 2.0, 0.0]), balance=1.0)
+        tensor([0.6250, 2.5000, 0.0000])
     """
-    ids = (label_BHW + 1).flatten()
-    ones = torch.ones_like(ids, dtype=torch.float32)
-    counts = torch.zeros(num_classes + 1, device=ids.device).scatter_add_(0, ids, ones)[1:]
     share = counts / counts.sum().clamp(min=1)
     weights = torch.where(share > 0, share.clamp(min=1e-12) ** -balance, 0.0)
     return weights / (share * weights).sum().clamp(min=1e-12)
 
 
-def classes(logits_BKHW: Tensor, label_BHW: Tensor, *, weights: Tensor) -> Tensor:
+def class_loss(logits_BKHW: Tensor, label_BHW: Tensor, *, weights: Tensor) -> Tensor:
     """Compare what a pixel discriminator says with the label map (OASIS, equations 1 and 2).
 
     Args:
@@ -178,20 +180,30 @@ def classes(logits_BKHW: Tensor, label_BHW: Tensor, *, weights: Tensor) -> Tenso
         weights: Of the classes, (K,).
 
     Returns:
-        The weighted mean of the cross-entropy over pixels that have a class.
+        The cross-entropy, weighted, in the mean over all pixels; those without a class give 0.
     """
     entropy_BHW = F.cross_entropy(
         logits_BKHW.float(), label_BHW, ignore_index=NO_CLASS, reduction="none"
     )
-    weight_BHW = torch.where(label_BHW == NO_CLASS, 0.0, weights[label_BHW.clamp(min=0)])
-    return (entropy_BHW * weight_BHW).sum() / weight_BHW.sum().clamp(min=1e-12)
+    return (entropy_BHW * weights[label_BHW.clamp(min=0)]).mean()
 
 
-def fake_everywhere(logits_BKHW: Tensor) -> Tensor:
-    """The cross-entropy of a pixel discriminator that ought to call every pixel fake."""
+def fake_loss(logits_BKHW: Tensor, label_BHW: Tensor) -> Tensor:
+    """Compare what a pixel discriminator says of generated photos with "fake" (OASIS, equation 1).
+
+    Args:
+        logits_BKHW: As for `class_loss`.
+        label_BHW: Tells which pixels have a class; nothing is asked of the others.
+
+    Returns:
+        The cross-entropy in the mean over all pixels.
+    """
     fake = logits_BKHW.shape[1] - 1
-    target_BHW = torch.full_like(logits_BKHW[:, 0], fake, dtype=torch.int64)
-    return F.cross_entropy(logits_BKHW.float(), target_BHW)
+    target_BHW = torch.where(label_BHW == NO_CLASS, NO_CLASS, fake)
+    entropy_BHW = F.cross_entropy(
+        logits_BKHW.float(), target_BHW, ignore_index=NO_CLASS, reduction="none"
+    )
+    return entropy_BHW.mean()
 
 
 def mean_losses(losses: Sequence[StepLosses]) -> StepLosses:

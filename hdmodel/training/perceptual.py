@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hdmodel.checkpoint import check_keys
-from hdmodel.errors import CheckpointError
+from hdmodel.errors import CheckpointError, ConfigError
 from hdmodel.layers import arrange, place
 from hdmodel.training.perceptual_config import IMAGE, TORCHVISION, PerceptualConfig
 from hdmodel.weights_file import read_state
@@ -124,31 +124,58 @@ def load_perceptual(config: PerceptualConfig, *, device: torch.device) -> Percep
 
 
 def untrained_perceptual(config: PerceptualConfig) -> PerceptualLoss:
-    """Make the perceptual loss with random weights: as large and as slow as the real one."""
-    return PerceptualLoss(config, _build("E"))
+    """Make the perceptual loss with random weights: as large and as slow as with the real ones.
+
+    Where there are none that could be used, it is that of VGG-19.
+    """
+    try:
+        shapes = _shapes(weights_path(config))
+    except CheckpointError:
+        return PerceptualLoss(config, _build("E"))
+    return PerceptualLoss(
+        config, _build("E" if VGG19_ONLY in shapes else "D", blurred=BLURRED in shapes)
+    )
 
 
-def check_perceptual(config: PerceptualConfig) -> str:
+def check_perceptual(config: PerceptualConfig, *, least_side: int | None = None) -> str:
     """Find out whether the weights are there and fit a VGG, without keeping them.
+
+    Args:
+        config: Which weights, and which layers.
+        least_side: Pixels that photos will have per side at least; any number if not given.
 
     Returns:
         The network's name in torchvision: vgg19 or vgg16.
 
     Raises:
         CheckpointError: They are not.
+        ConfigError: Photos will be too small for its poolings.
     """
     file = weights_path(config)
+    shapes = _shapes(file)
+    _fitting(config, shapes, file)
+    if BLURRED in shapes and least_side is not None:
+        # Each blurred pooling needs 4 pixels per side, and leaves half of them and one.
+        poolings = config.smallest_side.bit_length() - 1
+        needed = 2**poolings + 2 if poolings else 1
+        if least_side < needed:
+            raise ConfigError(
+                f"crops of {least_side} pixels per side, expected at least {needed} for the "
+                f"blurred poolings of {file} with vgg.layers"
+            )
+    return "vgg19" if VGG19_ONLY in shapes else "vgg16"
+
+
+def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """The tensors of a weights file, without their values where it can be read so."""
     if file.suffix == ".safetensors":
         try:
             with safe_open(file, framework="pt") as opened:
                 keys = list(opened.keys())
-                shapes = {key: tuple(opened.get_slice(key).get_shape()) for key in keys}
+                return {key: tuple(opened.get_slice(key).get_shape()) for key in keys}
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{file}: not a safetensors file ({error})") from None
-    else:
-        shapes = {key: tuple(value.shape) for key, value in _read(file).items()}
-    _fitting(config, shapes, file)
-    return "vgg19" if VGG19_ONLY in shapes else "vgg16"
+    return {key: tuple(value.shape) for key, value in _read(file).items()}
 
 
 def weights_path(config: PerceptualConfig) -> Path:

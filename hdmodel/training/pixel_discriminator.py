@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 from hdmodel.architecture import PHOTO_CHANNELS, PixelDiscriminatorConfig
 from hdmodel.layers import arrange
@@ -28,6 +29,7 @@ class PixelDiscriminator(nn.Module):
 
     From coarse to fine: features are doubled in size, joined by the backbone's of that size, and
     convolved. The last level has the photo in the backbone's place, for it must see single pixels.
+    Its norms are brought up to date by `update_norms`, not by use.
 
     Args:
         config: Its size.
@@ -75,6 +77,24 @@ class PixelDiscriminator(nn.Module):
         return logits_BKHW
 
 
+def update_norms(network: PixelDiscriminator, *, times: int = 1) -> None:
+    """Bring the estimates of the weights' largest singular values up to date.
+
+    They stay as they are otherwise, so that every part of a batch is judged by the same weights.
+
+    Args:
+        network: In eval mode, and left so.
+        times: Steps of the power iteration; new weights need some.
+    """
+    network.train()
+    with torch.no_grad():
+        for _ in range(times):
+            for module in network.modules():
+                if is_parametrized(module):
+                    module.weight  # noqa: B018 - computing it is the step
+    network.eval()
+
+
 def _conv(in_channels: int, out_channels: int, *, kernel: int) -> nn.Module:
-    """A convolution whose largest singular value is 1, which keeps the discriminator's slope."""
+    """Make a convolution whose weight, as a matrix, has the largest singular value 1."""
     return spectral_norm(nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2))

@@ -42,6 +42,10 @@ ADVICE = {
     "l1": "How far pixels are from the real photo's. It should fall, then flatten.",
     "discriminator": "How wrong the discriminator is on real and on rendered photos. Both should "
     "stay together; both near 0 means that it tells all apart and the generator learns little.",
+    "pixel": "How far the pixel discriminator is from taking rendered pixels for their classes. It "
+    "may rise while that learns faster than the generator.",
+    "pixel_discriminator": "How wrong the pixel discriminator is: on real photos about their "
+    "classes, on rendered ones that they are fake. Fake near 0 all along means that it has won.",
     "learning_rate": "Level, then down to 0 over the decay of a stage.",
     "seconds_per_step": "Level within a stage. A climb points at other work on the machine.",
     VALIDATION: "How far rendered pixels are from real ones, of 255, on scenes not trained on. It "
@@ -139,7 +143,8 @@ def _loss_panels(
 ) -> Iterator[Panel]:
     groups: dict[str, list[str]] = {}
     for name in _loss_names(rows):
-        group = "discriminator" if name.startswith("discriminator_") else name
+        judge = name.removesuffix("_real").removesuffix("_fake")
+        group = judge if judge.endswith("discriminator") else name
         groups.setdefault(group, []).append(name)
     for group, names in groups.items():
         series = [_series(rows, name) for name in names]

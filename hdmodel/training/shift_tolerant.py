@@ -77,6 +77,8 @@ def _check_input(state: State, file: Path) -> None:
     if (
         shift is None
         or scale is None
+        or shift.numel() != len(MEAN)
+        or scale.numel() != len(STD)
         or not torch.allclose(shift.flatten(), 2 * torch.tensor(MEAN) - 1, atol=_CLOSE)
         or not torch.allclose(scale.flatten(), 2 * torch.tensor(STD), atol=_CLOSE)
     ):

@@ -29,15 +29,16 @@ from hdmodel.training.losses import (
     DiscriminatorLosses,
     GeneratorLosses,
     StepLosses,
+    class_counts,
+    class_loss,
     class_weights,
-    classes,
     discriminator_losses,
-    fake_everywhere,
+    fake_loss,
     feature_matching,
     mean_losses,
 )
 from hdmodel.training.perceptual import PerceptualLoss, load_perceptual
-from hdmodel.training.pixel_discriminator import PixelDiscriminator
+from hdmodel.training.pixel_discriminator import PixelDiscriminator, update_norms
 
 DISCRIMINATOR_FILE = "discriminator.safetensors"
 PIXEL_DISCRIMINATOR_FILE = "pixel_discriminator.safetensors"
@@ -51,6 +52,7 @@ _FILES = {
 }
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 _NOISE, _AUGMENTATION = 2, 3
+_POWER_ITERATIONS = 15
 _WARM_UP = 10
 
 
@@ -64,6 +66,7 @@ class Trainer:
         processes: Those that train together.
         perceptual: The perceptual loss where there is one; loaded if not given.
         backbone: What the pixel discriminator reads where there is one; loaded if not given.
+        ignored: Class ids of no look of their own: the pixel discriminator says nothing of them.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Trainer:
         processes: Processes | None = None,
         perceptual: PerceptualLoss | None = None,
         backbone: Backbone | None = None,
+        ignored: Sequence[int] = (),
     ) -> None:
         self.config = config
         self.stage = stage
@@ -101,6 +105,10 @@ class Trainer:
         for network in self._networks.values():
             initialise(network, random)
             place(network, device, layout)
+        if self.pixel_discriminator is not None:
+            update_norms(self.pixel_discriminator, times=_POWER_ITERATIONS)
+        self._class_of = torch.arange(shape.num_classes, device=device)
+        self._class_of[list(ignored)] = NO_CLASS
         self.perceptual = perceptual
         if perceptual is None and config.losses.perceptual:
             self.perceptual = load_perceptual(config.vgg, device=device)
@@ -206,12 +214,18 @@ class Trainer:
         # Dropout draws from torch's global state: make that a function of the update alone.
         noise = np.random.SeedSequence([self.config.seed, _NOISE, step, self.processes.rank])
         torch.manual_seed(int(noise.generate_state(1)[0]))
+        if self.pixel_discriminator is not None:
+            update_norms(self.pixel_discriminator)
         parts = batch.split(self.stage.accumulate)
-        losses = [
-            self._differentiate(
-                part, weight=1 / len(parts), seed=(step, self.processes.rank, number)
-            )
+        weights = self._class_weights(batch)
+        first = self.processes.rank * len(batch)
+        augmentations = [
+            self._augmentation(part, step=step, first=first + number * len(part))
             for number, part in enumerate(parts)
+        ]
+        losses = [
+            self._differentiate(part, augmentation, class_weight=weights, weight=1 / len(parts))
+            for part, augmentation in zip(parts, augmentations, strict=True)
         ]
         for name, optimiser in self._optimisers.items():
             self.processes.average_gradients(self._learning[name])
@@ -224,23 +238,50 @@ class Trainer:
         self._average()
         return losses[0] if len(losses) == 1 else mean_losses(losses)
 
-    def _differentiate(self, batch: Batch, *, weight: float, seed: Sequence[int]) -> StepLosses:
+    def _augmentation(self, part: Batch, *, step: int, first: int) -> Augmentation:
+        """What discriminators see changed: a function of the update and of each sample's place."""
+        return Augmentation.draw(
+            self.config.augmentation,
+            size=(part.label_BHW.shape[1], part.label_BHW.shape[2]),
+            randoms=[
+                np.random.default_rng([self.config.seed, _AUGMENTATION, step, first + sample])
+                for sample in range(len(part))
+            ],
+        )
+
+    def _class_weights(self, batch: Batch) -> Tensor | None:
+        """The weights of the classes in the batch of all processes; None without a use for them."""
+        if self.pixel_discriminator is None:
+            return None
+        counts = class_counts(self._classes(batch), num_classes=len(self._class_of))
+        balance = self.config.pixel_discriminator.balance
+        return class_weights(self.processes.mean(counts), balance=balance)
+
+    def _classes(self, batch: Batch) -> Tensor:
+        """The label map, int64 (B, H, W), with `NO_CLASS` where the classes are void."""
+        return self._class_of[batch.label_BHW.long()]
+
+    def _differentiate(
+        self,
+        batch: Batch,
+        augmentation: Augmentation,
+        *,
+        class_weight: Tensor | None,
+        weight: float,
+    ) -> StepLosses:
         """Add the gradients of a part of a batch, times `weight`, and return its losses."""
         weights = self.config.losses
-        augmentation = Augmentation.draw(
-            self.config.augmentation,
-            batch=len(batch),
-            size=(batch.label_BHW.shape[1], batch.label_BHW.shape[2]),
-            random=np.random.default_rng([self.config.seed, _AUGMENTATION, *seed]),
-        )
         with self._autocast():
             conditioning_BCHW, judged_BCHW = self._inputs(batch, self.encoder)
             fake_BCHW = self.generator(conditioning_BCHW)
             seen = [augmentation.photo(x) for x in (fake_BCHW, batch.photo_BCHW)]
             fake, real = self._judge(augmentation.moved(judged_BCHW), *seen)
-            pixel, pixel_discriminator = self._judge_pixels(
-                augmentation.moved(batch.label_BHW.long()[:, None], outside=NO_CLASS)[:, 0], *seen
-            )
+            pixel, pixel_discriminator = None, None
+            if class_weight is not None:
+                label_B1HW = augmentation.moved(self._classes(batch)[:, None], outside=NO_CLASS)
+                pixel, pixel_discriminator = self._judge_pixels(
+                    label_B1HW[:, 0], *seen, class_weight=class_weight
+                )
             perceptual = None
             if self.perceptual is not None:
                 perceptual = weights.perceptual * self.perceptual(fake_BCHW, batch.photo_BCHW)
@@ -278,25 +319,19 @@ class Trainer:
         return fake, real
 
     def _judge_pixels(
-        self, label_BHW: Tensor, fake_BCHW: Tensor, real_BCHW: Tensor
-    ) -> tuple[Tensor | None, DiscriminatorLosses | None]:
-        """The pixel discriminator's part of the generator's loss, and its own losses."""
-        if self.pixel_discriminator is None or self.backbone is None:
-            return None, None
-        balance = self.config.pixel_discriminator.balance
-        number = self.generator.config.num_classes
-        weights = class_weights(label_BHW, num_classes=number, balance=balance)
+        self, label_BHW: Tensor, fake_BCHW: Tensor, real_BCHW: Tensor, *, class_weight: Tensor
+    ) -> tuple[Tensor, DiscriminatorLosses]:
+        """Compute the pixel discriminator's part of the generator's loss, and its own losses."""
+        assert self.pixel_discriminator is not None
+        assert self.backbone is not None
         with torch.no_grad():
             of_real = self.backbone(real_BCHW)
-        both = [torch.cat(pair) for pair in zip(self.backbone(fake_BCHW), of_real, strict=True)]
-        logits = self.pixel_discriminator(torch.cat([fake_BCHW, real_BCHW]), both)
-        fake_BKHW, real_BKHW = logits.chunk(2)
-        return (
-            self.config.losses.pixel * classes(fake_BKHW, label_BHW, weights=weights),
-            DiscriminatorLosses(
-                real=classes(real_BKHW, label_BHW, weights=weights),
-                fake=fake_everywhere(fake_BKHW),
-            ),
+        real_BKHW = self.pixel_discriminator(real_BCHW, of_real)
+        fake_BKHW = self.pixel_discriminator(fake_BCHW, self.backbone(fake_BCHW))
+        taken_for_real = class_loss(fake_BKHW, label_BHW, weights=class_weight)
+        return self.config.losses.pixel * taken_for_real, DiscriminatorLosses(
+            real=class_loss(real_BKHW, label_BHW, weights=class_weight),
+            fake=fake_loss(fake_BKHW, label_BHW),
         )
 
     def _inputs(self, batch: Batch, encoder: FeatureEncoder | None) -> tuple[Tensor, Tensor]:

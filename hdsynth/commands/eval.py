@@ -241,6 +241,7 @@ def read_options(out: Path, options: dict[str, Any]) -> "EvalConfig":
         workers=options["workers"],
         exclude_failed=options["exclude_failed"],
         features=options["features"],
+        independent_scorer=options["independent_scorer"],
         write_filter=options["write_filter"],
         filter_factor=options["filter_factor"],
     )
@@ -263,8 +264,6 @@ def read_gate(options: dict[str, Any]) -> "Gate | None":
     ):
         if options[option] is not None:
             data[key] = options[option]
-    if options["independent_scorer"]:
-        data["independent_scorer"] = True
     if not data and options["baseline"] is None and file is None:
         return None
     return Gate.parse(data, origin=str(file) if file else "command line")

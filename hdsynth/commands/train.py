@@ -158,6 +158,7 @@ def run_training(job: "TrainJob", *, out: Path, device: str = "auto") -> Path:
             palette=scenes.taxonomy.colors,
             out=out,
             device=where,
+            ignored=[c.id for c in scenes.taxonomy.classes if c.void == "clutter"],
             processes=processes,
             progress=progress,
         )

@@ -10,6 +10,8 @@ from pipeline.output.manifest import OK
 from pipeline.output.results import RunResults
 from pipeline.pictures import shrink
 
+_PARTS = 2
+"""Folders that tell runs of one kind apart in their titles."""
 _SAME = ("label_sha256", "instance_sha256")
 
 
@@ -39,7 +41,11 @@ class OtherRun:
     def shares(self, row: Mapping[str, Any]) -> bool:
         """Whether it has a sample with the number and the maps of a row of the first run."""
         own = self._rows.get(row["index"])
-        return own is not None and all(own[key] == row[key] for key in _SAME)
+        return (
+            own is not None
+            and own["status"] == row["status"] == OK
+            and all(own[key] == row[key] for key in _SAME)
+        )
 
     def picture(self, row: Mapping[str, Any], to: Path, *, width: int) -> Picture:
         """Its photo for a sample of the first run, or why there is none.
@@ -53,7 +59,7 @@ class OtherRun:
         own = self._rows.get(index)
         if own is None or own["status"] != OK:
             return Picture(self.title, note="not made")
-        if not self.shares(row):
+        if row["status"] == OK and not self.shares(row):
             return Picture(self.title, note="its labels are others")
         photo = self._results.readable("photo", index)
         if photo is None:
@@ -86,5 +92,6 @@ def open_others(
     kinds = [f"{photo_kind(first)} photo", *(other.title for other in others)]
     for other, kind in zip(others, kinds[1:], strict=True):
         if kinds.count(kind) > 1:
-            other.title = f"{kind} ({other.path.name})"
+            parts = other.path.absolute().parts
+            other.title = f"{kind} ({'/'.join(parts[-_PARTS:])})"
     return others
