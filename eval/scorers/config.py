@@ -19,7 +19,7 @@ from pydantic import (
 import configs
 from hdmodel.errors import CheckpointError, ConfigError
 from hdmodel.settings import Settings, read_yaml
-from hdmodel.training.config import Size, TrainingSet
+from hdmodel.training.config import Size, TrainingSet, as_text
 from pipeline.taxonomy import Taxonomy
 
 SCORER_FILE = "scorer.yaml"
@@ -32,10 +32,6 @@ ENCODER = "tu-tf_efficientnet_lite0"
 _SETS_ITSELF = ("arch", "encoder_name", "encoder_weights", "in_channels", "classes")
 
 Share = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-def _text(value: Any) -> Any:  # noqa: ANN401 - checked by pydantic afterwards
-    return str(value) if isinstance(value, Path) else value
 
 
 class Normalisation(Settings):
@@ -114,7 +110,7 @@ class ScorerTraining(Settings):
     dataset: TrainingSet
     network: NetworkConfig = NetworkConfig()
     normalisation: Normalisation = Normalisation()
-    initial: Annotated[str, BeforeValidator(_text)] = "imagenet"
+    initial: Annotated[str, BeforeValidator(as_text)] = "imagenet"
     """Where training starts: `imagenet` (the encoder of the extra hdsynth[scorer]), `none`
     (random), a scorer's folder, or a file of weights (.safetensors, .pth) of the network or of its
     encoder."""

@@ -1,8 +1,10 @@
 """How a generator is trained: plain settings, without torch."""
 
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    BeforeValidator,
     Field,
     NonNegativeInt,
     PositiveFloat,
@@ -23,6 +25,11 @@ from hdmodel.training.perceptual_config import PerceptualConfig
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Size = tuple[PositiveInt, PositiveInt]
+
+
+def as_text(value: Any) -> Any:  # noqa: ANN401 - checked by pydantic afterwards
+    """A path as the text that YAML has for it; anything else as it is."""
+    return str(value) if isinstance(value, Path) else value
 
 
 class TrainingSet(Settings):
@@ -125,6 +132,9 @@ class TrainConfig(Settings):
     average: float = Field(default=0.0, ge=0, lt=1)
     """Decay per update of the running mean of the weights, which renders in their place; 0 renders
     with the weights themselves, as the paper does."""
+    initial: Annotated[str, BeforeValidator(as_text)] | None = None
+    """A checkpoint whose generator and encoder the first stage begins with, instead of random ones;
+    it must be of the same networks and classes. Discriminators begin anew."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     autocast: bool = True
     """Whether to compute in bfloat16; weights stay float32."""

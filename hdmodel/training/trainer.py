@@ -46,6 +46,7 @@ OPTIMISER_FILE = "optimizer.safetensors"
 WEIGHTS_FILE = "training.safetensors"
 """The weights that learn, where the checkpoint's own are their running mean."""
 
+_RENDERING_FILES = {"generator": GENERATOR_FILE, "encoder": ENCODER_FILE}
 _FILES = {
     "discriminator": DISCRIMINATOR_FILE,
     "pixel_discriminator": PIXEL_DISCRIMINATOR_FILE,
@@ -400,6 +401,17 @@ class Trainer:
             self.pixel_discriminator.load_state_dict(earlier.pixel_discriminator.state_dict())
         self._restart_average()
 
+    @torch.no_grad()
+    def start_from(self, checkpoint: Path) -> None:
+        """Begin with the generator and the encoder of a checkpoint, in place of random ones.
+
+        Raises:
+            CheckpointError: They are damaged, or of other networks.
+        """
+        for name, network in self._rendering.items():
+            _fill(network, read_tensors(checkpoint, _RENDERING_FILES[name]), checkpoint)
+        self._restart_average()
+
     def _restart_average(self) -> None:
         for name, network in self._averaged.items():
             network.load_state_dict(self._rendering[name].state_dict())
@@ -442,9 +454,8 @@ class Trainer:
         Raises:
             CheckpointError: The checkpoint is damaged, or of other networks.
         """
-        rendering = {"generator": GENERATOR_FILE, "encoder": ENCODER_FILE}
         for name, network in (self._averaged or self._rendering).items():
-            _fill(network, read_tensors(checkpoint, rendering[name]), checkpoint)
+            _fill(network, read_tensors(checkpoint, _RENDERING_FILES[name]), checkpoint)
         for name, discriminator in self._discriminators.items():
             _fill(discriminator, read_tensors(checkpoint, _FILES[name]), checkpoint)
         if self._averaged:

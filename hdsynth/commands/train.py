@@ -145,7 +145,8 @@ def run_training(job: "TrainJob", *, out: Path, device: str = "auto") -> Path:
     generator = job.generator.model_copy(update={"num_classes": scenes.taxonomy.num_classes})
     job = job.model_copy(update={"generator": generator})
     processes = Processes.join(where)
-    check_training(job, scenes, processes=processes)
+    record = taxonomy_record(scenes.taxonomy)
+    check_training(job, scenes, taxonomy=record, processes=processes)
     out.mkdir(parents=True, exist_ok=True)
     with (
         locked(out) if processes.is_first else nullcontext(),
@@ -154,7 +155,7 @@ def run_training(job: "TrainJob", *, out: Path, device: str = "auto") -> Path:
         final = train_generator(
             job,
             scenes,
-            taxonomy=taxonomy_record(scenes.taxonomy),
+            taxonomy=record,
             palette=scenes.taxonomy.colors,
             out=out,
             device=where,

@@ -5,6 +5,7 @@ from typing import Any
 
 from hdmodel.architecture import GeneratorConfig
 from hdmodel.training.config import Size
+from pipeline.checkpoints import taxonomy_record
 from pipeline.training.job import TrainJob, WorldScenesConfig
 from pipeline.training.scenes import open_training_scenes
 
@@ -86,7 +87,9 @@ def plan_training(job: TrainJob) -> TrainingPlan:
     sets = open_training_scenes(job.dataset, validation=job.validation)
     generator = job.generator.model_copy(update={"num_classes": sets.taxonomy.num_classes})
     job = job.model_copy(update={"generator": generator})
-    planned = check_training(job, sets, processes=Processes())
+    planned = check_training(
+        job, sets, taxonomy=taxonomy_record(sets.taxonomy), processes=Processes()
+    )
     memory = training_bytes(job)
     stages = tuple(
         StagePlan(
