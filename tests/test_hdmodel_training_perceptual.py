@@ -11,7 +11,13 @@ from torchvision.models.vgg import cfgs, make_layers
 from torchvision.transforms.functional import normalize
 
 from hdmodel.errors import CheckpointError, ConfigError
-from hdmodel.training.perceptual import PerceptualLoss, check_perceptual, load_perceptual
+from hdmodel.training.perceptual import (
+    BLURRED,
+    PerceptualLoss,
+    check_perceptual,
+    load_perceptual,
+    untrained_perceptual,
+)
 from hdmodel.training.perceptual_config import PerceptualConfig
 
 CPU = torch.device("cpu")
@@ -228,3 +234,30 @@ def test_layers_that_vgg16_does_not_have(files: dict[int, Path]) -> None:
 def test_settings_that_make_no_sense(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         PerceptualConfig.parse(settings, origin="train.yaml")
+
+
+def test_blurred_poolings_need_larger_crops(tmp_path: Path, vggs: dict[int, nn.Sequential]) -> None:
+    """What is refused is what would fail, and no more."""
+    file = tmp_path / "vgg16.safetensors"
+    save_file(state_of(vggs[16]) | {BLURRED: torch.tensor([0.25, 0.5, 0.25])}, file)
+    for layers, least in (({"relu1_1": 1.0}, 1), ({"relu3_1": 1.0}, 6), (PAPER, 18)):
+        loss = load(file, layers)
+        check_perceptual(config(file, layers), least_side=least)
+        photo = torch.zeros(1, 3, least, least)
+        assert loss(photo, photo) == 0
+        if least > 1:
+            with pytest.raises(ConfigError, match=f"expected at least {least} for the blurred"):
+                check_perceptual(config(file, layers), least_side=least - 1)
+            with pytest.raises(RuntimeError):
+                loss(photo[..., :-1, :-1], photo[..., :-1, :-1])
+
+
+def test_the_untrained_network_is_of_the_kind_of_the_weights(
+    tmp_path: Path, vggs: dict[int, nn.Sequential], files: dict[int, Path]
+) -> None:
+    file = tmp_path / "vgg16.safetensors"
+    save_file(state_of(vggs[16]) | {BLURRED: torch.tensor([0.25, 0.5, 0.25])}, file)
+    for weights in (file, files[16], files[19]):
+        untrained, real = untrained_perceptual(config(weights)), load(weights)
+        assert [type(a) for a in untrained.vgg] == [type(a) for a in real.vgg]
+    assert len(untrained_perceptual(config(tmp_path / "nowhere")).vgg) == len(load(files[19]).vgg)
