@@ -59,10 +59,10 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "patches-pixels": ("losses.perceptual=0", *PIXEL),
     "pixels-vgg": (*NO_PATCHES, *VGG, *PIXEL),
     "patches-pixels-vgg": (*VGG, *PIXEL),
-    "all-augmented": (*VGG, *PIXEL, *AUGMENTED),
-    "all-warped": (*VGG, *PIXEL),
+    "patches-pixels-augmented": ("losses.perceptual=0", *PIXEL, *AUGMENTED),
+    "patches-pixels-warped": ("losses.perceptual=0", *PIXEL),
 }
-WARPED = {"all-warped": 2.0}
+WARPED = {"patches-pixels-warped": 2.0}
 QUICK_UPDATES = 2
 
 
@@ -96,7 +96,7 @@ def _run(data: Data, arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     tune_allocator()
     print(
-        f"{'recipe':20s} updates  scorer                mean IoU  of the oracle (95 %)   "
+        f"{'recipe':24s} updates  scorer                mean IoU  of the oracle (95 %)   "
         "kernel distance"
     )
     first: dict[str, float] = {}
@@ -116,7 +116,7 @@ def _run(data: Data, arguments: argparse.Namespace) -> None:
         ):
             against = score.ratio / (first.setdefault(score.scorer, score.ratio) or float("nan"))
             print(
-                f"{name:20s} {steps:7d}  {score.scorer:20s}  {score.mean_iou:8.3f}  "
+                f"{name:24s} {steps:7d}  {score.scorer:20s}  {score.mean_iou:8.3f}  "
                 f"{score.ratio:.3f} ({score.low:.3f} to {score.high:.3f}), ratio: {against:.2f}   "
                 f"{score.kernel:.3f}",
                 flush=True,
