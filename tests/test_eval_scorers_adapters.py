@@ -17,7 +17,7 @@ from eval.errors import EvalError
 from eval.scorers.adapters import load_adapter
 from eval.scorers.loading import load_scorer
 from eval.scorers.scorer import Scorer
-from hdmodel.errors import CheckpointError, ConfigError
+from hdmodel.errors import CheckpointError, ConfigError, InputError
 from hdmodel.imagenet import PACKAGE
 from pipeline.taxonomy import Taxonomy
 
@@ -301,12 +301,12 @@ def test_without_the_imagenet_encoder_there_are_no_features(
         scorer.features_name  # noqa: B018
     assert scorer.describe()["features"] is None
     assert scorer.predict(photos()).shape == (2, 6, 10)
-    with pytest.raises(EvalError, match="is not installed"):
+    with pytest.raises(InputError, match="is not installed"):
         scorer.features(photos(32, 32))
     weights = model().with_name("inception.pth")
     weights.write_bytes(b"")
     scorer.with_inception(weights)  # the stages of the ImageNet encoder are still needed
-    with pytest.raises(EvalError, match="is not installed"):
+    with pytest.raises(InputError, match="is not installed"):
         scorer.features_name  # noqa: B018
 
 

@@ -74,7 +74,7 @@ def imagenet_extractor(
     """EfficientNet-Lite0 as trained on ImageNet; F is 1280.
 
     Raises:
-        EvalError: The extra `hdsynth[scorer]` is not installed.
+        InputError: The extra `hdsynth[scorer]` is not installed.
     """
     encoder = _ImagenetStages()
     place(encoder, device, torch.channels_last)
