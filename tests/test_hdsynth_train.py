@@ -141,7 +141,7 @@ def test_a_dataset_without_photos_cannot_be_trained_on(tmp_path: Path, world: Pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("stages.0.batch=9", "has 4 scenes to train on, expected at least 9, the batch of stage"),
+        ("stages.0.batch=9", "has 4 scenes to train on, beside those kept .* expected at least 9"),
         ("stages.0.crop=[65, 64]", "crop has height 65, expected at most 64"),
         ("stages.0.stepz=3", "unknown key 'stages.0.stepz', did you mean 'steps'"),
         ("stages.7.steps=3", "'7' is no place in a list of 1"),
@@ -158,6 +158,47 @@ def test_wrong_trainings_are_refused_before_anything_is_written(
     assert re.search(message, said), said
     assert len(said.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "plan"])
+def test_a_dataset_for_a_training_of_the_sample_world_needs_its_format(
+    tmp_path: Path, world: Path, command: str
+) -> None:
+    out = ("--out", str(tmp_path / "run")) if command == "train" else ()
+    result = CliRunner().invoke(main, [command, "tiny", "--dataset", str(world), *out])
+    assert result.exit_code == 2, result.output
+    assert "--dataset needs --format" in result.stderr
+
+
+def test_a_missing_validation_split_is_not_called_one_to_train_on(world: Path) -> None:
+    for photo in world.rglob("val/**/*leftImg8bit.png"):
+        photo.unlink()
+    with pytest.raises(
+        DatasetError, match=r"no photos in split 'val'.* to measure on .*null keeps"
+    ):
+        opened(format="cityscapes", root=str(world), split="train", validation_split="val")
+
+
+def test_an_interrupted_training_says_what_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(job: object, *, out: Path, device: str) -> Path:
+        raise KeyboardInterrupt
+
+    train("tiny", "--out", tmp_path / "run", "--device", "cpu")
+    monkeypatch.setattr("hdsynth.commands.train.run_training", interrupt)
+    for folder, said in (("run", "step-0000004 is saved"), ("new", "nothing is saved yet")):
+        result = CliRunner().invoke(main, ["train", "tiny", "--out", str(tmp_path / folder)])
+        assert result.exit_code == 130
+        assert f"{said}; the same command goes on from there" in result.stderr
+
+
+def test_the_folder_of_a_training_is_not_taken_for_a_broken_run(tmp_path: Path) -> None:
+    train("tiny", "--out", tmp_path / "run", "--device", "cpu")
+    for command in (["status"], ["preview", "--to", str(tmp_path / "page")]):
+        result = CliRunner().invoke(main, [command[0], str(tmp_path / "run"), *command[1:]])
+        assert result.exit_code == 2
+        assert "the folder of a training, expected an output of hdsynth render" in result.stderr
 
 
 def test_a_change_is_refused_with_the_difference(tmp_path: Path) -> None:

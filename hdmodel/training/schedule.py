@@ -57,8 +57,8 @@ def plan_stages(config: TrainConfig, *, scenes: int) -> list[PlannedStage]:
     for number, stage in enumerate(config.stages):
         if scenes < stage.batch:
             raise InputError(
-                f"dataset: has {scenes} scenes to train on, expected at least {stage.batch}, "
-                f"the batch of stage {stage.name!r}"
+                f"dataset: has {scenes} scenes to train on, beside those kept to measure on "
+                f"(validation), expected at least {stage.batch}, the batch of stage {stage.name!r}"
             )
         first = planned[-1].end if planned else 0
         planned.append(PlannedStage(number, stage, stage_schedule(stage, scenes=scenes), first))

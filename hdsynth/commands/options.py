@@ -148,10 +148,12 @@ def training_data(
         keys: By option, the key that it sets.
 
     Raises:
-        ConfigError: The file cannot be read, or an assignment makes no sense.
+        ConfigError: The file cannot be read, an assignment makes no sense, or a dataset is named
+            without its format for a training of the sample world.
     """
+    from hdmodel.errors import ConfigError
     from hdmodel.settings import override, read_yaml
-    from pipeline.training.job import WORLD_KEYS
+    from pipeline.training.job import SAMPLE_WORLD, WORLD_KEYS
 
     given = {keys[name]: value for name, value in options.items() if value is not None}
     data = override(read_yaml(file), [f"{key}=" for key in given])
@@ -160,4 +162,9 @@ def training_data(
     if "dataset.format" in given:
         for key in WORLD_KEYS:  # of a training that was made for the sample world
             data["dataset"].pop(key, None)
-    return override(data, assignments)
+    data = override(data, assignments)
+    if "dataset.root" in given and data["dataset"].get("format") == SAMPLE_WORLD:
+        raise ConfigError(
+            f"--dataset needs --format, the layout of its files; {file.name} is of the sample world"
+        )
+    return data

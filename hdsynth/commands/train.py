@@ -71,7 +71,15 @@ def train(
     With several GPUs: torchrun --nproc-per-node N -m hdsynth train CONFIG --out DIR
     """
     job = load_job(config, assignments, options)
-    final = run_training(job, out=out, device=device)
+    try:
+        final = run_training(job, out=out, device=device)
+    except KeyboardInterrupt:
+        from hdmodel.training.folder import TrainingFolder
+
+        saved = TrainingFolder(out).saved()
+        known = f"{saved[-1].name} is saved" if saved else "nothing is saved yet"
+        click.echo(f"hdsynth: {out}: {known}; the same command goes on from there", err=True)
+        raise
     if int(os.environ.get("RANK", "0")) == 0:
         click.echo(f"{final}: trained; see {out / 'report.html'}. Next:")
         if job.encoder is not None:

@@ -116,6 +116,10 @@ class OutputFolder:
         parts = [record.get(key) for key in ("identity", "config", "versions")]
         if "fingerprint" in record and all(isinstance(part, dict) for part in parts):
             return record
+        if (self.root / "metrics.csv").is_file():
+            raise OutputError(
+                f"{self.root}: the folder of a training, expected an output of hdsynth render"
+            )
         raise OutputError(f"{self.root}: not an output of hdsynth render, which has a config.yaml")
 
     def read_taxonomy(self) -> Taxonomy:

@@ -121,7 +121,7 @@ class DatasetScenes:
             whole = {"split": config.validation_split, "only": (), "without": (), "half": None}
             other = config.model_copy(update=whole)
             self._held_out_source = open_source(other)
-            found = _photos_of(self._held_out_source, other)
+            found = _photos_of(self._held_out_source, other, purpose="measure")
             step = max(1, len(found) // max(validation, 1))
             self._training, self._held_out = refs, found[::step][:validation]
         self.training_names = tuple(ref.name for ref in self._training)
@@ -145,9 +145,12 @@ class DatasetScenes:
         )
 
 
-def _photos_of(source: Source, config: TrainingDataset) -> list[SceneRef]:
+def _photos_of(
+    source: Source, config: TrainingDataset, *, purpose: str = "train"
+) -> list[SceneRef]:
     split = f" in split {config.split!r}" if config.split else ""
-    missing = DatasetError(f"the dataset has no photos{split}, expected some to train on")
+    hint = "" if purpose == "train" else " (dataset.validation_split; null keeps some of the split)"
+    missing = DatasetError(f"the dataset has no photos{split}, expected some to {purpose} on{hint}")
     return scenes_with_photos(source, otherwise=missing, where=f"{config.root}{split}")
 
 
