@@ -84,8 +84,8 @@ def test_every_pixel_is_judged_whatever_the_size(size: tuple[int, int]) -> None:
 def test_its_convolutions_have_a_bounded_slope_from_the_first_update_on() -> None:
     setting = small()
     training = Trainer(setting, setting.stages[0], device=CPU)
-    network = training.pixel_discriminator
-    assert network is not None
+    assert training.pixels is not None
+    network = training.pixels.network
     for step in range(2):
         convolutions = [m for m in (*network.lateral, *network.merge) if isinstance(m, nn.Conv2d)]
         assert len(convolutions) == 11
@@ -153,11 +153,11 @@ def test_nothing_is_asked_of_ignored_classes() -> None:
     setting = small()
     training = Trainer(setting, setting.stages[0], device=CPU, ignored=[0])
     batch = first_batch()
-    label = training._classes(batch)
+    assert training.pixels is not None
+    label = training.pixels.classes(batch)
     assert torch.equal(label == NO_CLASS, batch.label_BHW == 0)
     assert (label == NO_CLASS).any()
-    weights = training._class_weights(batch)
-    assert weights is not None
+    weights = training.pixels.class_weights(batch, training.processes)
     assert weights[0] == 0
     assert (weights[1:] > 0).all()
 
@@ -188,7 +188,8 @@ def test_maps_move_with_the_photos_for_every_discriminator(
     setting = small(losses=LossConfig(pixel=1), augmentation=AugmentationConfig(translation=0.25))
     training = Trainer(setting, setting.stages[0], device=CPU)
     judged, labels = [], []
-    plain, plain_pixels = training._judge, training._judge_pixels
+    assert training.pixels is not None
+    plain, plain_pixels = training._judge, training.pixels.judge
 
     def judge(maps: Tensor, fake: Tensor, real: Tensor) -> object:
         judged.append((maps, real))
@@ -199,7 +200,7 @@ def test_maps_move_with_the_photos_for_every_discriminator(
         return plain_pixels(label, *photos, **weights)
 
     monkeypatch.setattr(training, "_judge", judge)
-    monkeypatch.setattr(training, "_judge_pixels", judge_pixels)
+    monkeypatch.setattr(training.pixels, "judge", judge_pixels)
     batch = first_batch()
     training.update(batch, step=1, learning_rate=1e-4)
     ((maps, real),), (label,) = judged, labels
@@ -217,17 +218,17 @@ def test_one_update_is_separate_adversarial_steps() -> None:
     setting = small()
     training, twin = (Trainer(setting, setting.stages[0], device=CPU) for _ in range(2))
     batch = first_batch()
-    assert twin.pixel_discriminator is not None
-    assert twin.backbone is not None
+    assert twin.pixels is not None
+    judge, backbone = twin.pixels.network, twin.pixels.backbone
     label = batch.label_BHW.long()
     counts = torch.bincount(label.flatten(), minlength=3).double()
     share = counts / counts.sum()
     weights = torch.where(share > 0, share.clamp(min=1e-9) ** -0.5, 0.0)
     weights = (weights / (share * weights).sum()).float()
-    update_norms(twin.pixel_discriminator)
+    update_norms(judge)
     fake = twin.generator(twin._inputs(batch, None)[0])
     both = torch.cat([fake, batch.photo_BCHW])
-    logits = twin.pixel_discriminator(both, twin.backbone(both))
+    logits = judge(both, backbone(both))
     on_fake, on_real = logits[:2], logits[2:]
 
     def entropy(values: Tensor) -> Tensor:
@@ -238,9 +239,7 @@ def test_one_update_is_separate_adversarial_steps() -> None:
     d_loss = (entropy(on_real) + F.cross_entropy(on_fake, torch.full_like(label, 3))) / 2
     wanted = {
         "generator": torch.autograd.grad(g_loss, [*twin.generator.parameters()], retain_graph=True),
-        "pixel_discriminator": torch.autograd.grad(
-            d_loss, [*twin.pixel_discriminator.parameters()]
-        ),
+        "pixel_discriminator": torch.autograd.grad(d_loss, [*judge.parameters()]),
     }
     for name, weights_of in training._learning.items():
         training._optimisers[name] = torch.optim.SGD(weights_of, lr=1.0)

@@ -37,7 +37,7 @@ from hdmodel.errors import CheckpointError, ConfigError, TrainingError
 from hdmodel.layers import place
 from hdmodel.training.batches import Batch, RandomBatches, Sample, Samples, load
 from hdmodel.training.log import MetricsTable, TrainingProgress, TrainingStatus
-from hdmodel.training.loop import SceneSets
+from hdmodel.training.scene_sets import SceneSets
 from pipeline.taxonomy import IGNORED_TRAIN_ID, Taxonomy
 
 log = logging.getLogger(__name__)

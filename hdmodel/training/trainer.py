@@ -18,7 +18,7 @@ from hdmodel.errors import CheckpointError
 from hdmodel.generator import Generator, LocalEnhancer, build_generator
 from hdmodel.layers import initialise, keep_no_activations, place
 from hdmodel.training.augmentation import Augmentation
-from hdmodel.training.backbone import WIDTHS, Backbone, load_backbone
+from hdmodel.training.backbone import Backbone, load_backbone
 from hdmodel.training.batches import Batch
 from hdmodel.training.config import StageConfig, TrainConfig
 from hdmodel.training.data_parallel import Processes
@@ -29,16 +29,13 @@ from hdmodel.training.losses import (
     DiscriminatorLosses,
     GeneratorLosses,
     StepLosses,
-    class_counts,
-    class_loss,
-    class_weights,
     discriminator_losses,
-    fake_loss,
     feature_matching,
     mean_losses,
 )
 from hdmodel.training.perceptual import PerceptualLoss, load_perceptual
-from hdmodel.training.pixel_discriminator import PixelDiscriminator, update_norms
+from hdmodel.training.pixel_discriminator import update_norms
+from hdmodel.training.pixel_judge import PixelJudge
 
 DISCRIMINATOR_FILE = "discriminator.safetensors"
 PIXEL_DISCRIMINATOR_FILE = "pixel_discriminator.safetensors"
@@ -95,27 +92,25 @@ class Trainer:
             if config.losses.adversarial == "none"
             else MultiscaleDiscriminator(config.discriminator, in_channels=judged)
         )
-        self.pixel_discriminator = None
+        self.pixels = None
         if config.losses.pixel:
-            with torch.random.fork_rng(devices=[]):  # its norms draw from torch's global state
-                torch.manual_seed(config.seed)
-                self.pixel_discriminator = PixelDiscriminator(
-                    config.pixel_discriminator, num_classes=shape.num_classes, widths=WIDTHS
-                )
+            self.pixels = PixelJudge(
+                config.pixel_discriminator,
+                backbone or load_backbone(device=device),
+                num_classes=shape.num_classes,
+                ignored=ignored,
+                device=device,
+                seed=config.seed,
+            )
         layout = torch.channels_last if config.autocast else torch.contiguous_format
         for network in self._networks.values():
             initialise(network, random)
             place(network, device, layout)
-        if self.pixel_discriminator is not None:
-            update_norms(self.pixel_discriminator, times=_POWER_ITERATIONS)
-        self._class_of = torch.arange(shape.num_classes, device=device)
-        self._class_of[list(ignored)] = NO_CLASS
+        if self.pixels is not None:
+            update_norms(self.pixels.network, times=_POWER_ITERATIONS)
         self.perceptual = perceptual
         if perceptual is None and config.losses.perceptual:
             self.perceptual = load_perceptual(config.vgg, device=device)
-        self.backbone = backbone
-        if backbone is None and config.losses.pixel:
-            self.backbone = load_backbone(device=device)
         if stage.frozen:
             self._freeze()
         self._averaged: dict[str, Generator | FeatureEncoder] = {}
@@ -157,7 +152,7 @@ class Trainer:
         """Those that judge photos."""
         found = {
             "discriminator": self.discriminator,
-            "pixel_discriminator": self.pixel_discriminator,
+            "pixel_discriminator": None if self.pixels is None else self.pixels.network,
         }
         return {name: network for name, network in found.items() if network is not None}
 
@@ -215,10 +210,11 @@ class Trainer:
         # Dropout draws from torch's global state: make that a function of the update alone.
         noise = np.random.SeedSequence([self.config.seed, _NOISE, step, self.processes.rank])
         torch.manual_seed(int(noise.generate_state(1)[0]))
-        if self.pixel_discriminator is not None:
-            update_norms(self.pixel_discriminator)
+        weights = None
+        if self.pixels is not None:
+            update_norms(self.pixels.network)
+            weights = self.pixels.class_weights(batch, self.processes)
         parts = batch.split(self.stage.accumulate)
-        weights = self._class_weights(batch)
         first = self.processes.rank * len(batch)
         augmentations = [
             self._augmentation(part, step=step, first=first + number * len(part))
@@ -250,18 +246,6 @@ class Trainer:
             ],
         )
 
-    def _class_weights(self, batch: Batch) -> Tensor | None:
-        """The weights of the classes in the batch of all processes; None without a use for them."""
-        if self.pixel_discriminator is None:
-            return None
-        counts = class_counts(self._classes(batch), num_classes=len(self._class_of))
-        balance = self.config.pixel_discriminator.balance
-        return class_weights(self.processes.mean(counts), balance=balance)
-
-    def _classes(self, batch: Batch) -> Tensor:
-        """The label map, int64 (B, H, W), with `NO_CLASS` where the classes are void."""
-        return self._class_of[batch.label_BHW.long()]
-
     def _differentiate(
         self,
         batch: Batch,
@@ -278,11 +262,14 @@ class Trainer:
             seen = [augmentation.photo(x) for x in (fake_BCHW, batch.photo_BCHW)]
             fake, real = self._judge(augmentation.moved(judged_BCHW), *seen)
             pixel, pixel_discriminator = None, None
-            if class_weight is not None:
-                label_B1HW = augmentation.moved(self._classes(batch)[:, None], outside=NO_CLASS)
-                pixel, pixel_discriminator = self._judge_pixels(
-                    label_B1HW[:, 0], *seen, class_weight=class_weight
+            if self.pixels is not None and class_weight is not None:
+                classes_B1HW = augmentation.moved(
+                    self.pixels.classes(batch)[:, None], outside=NO_CLASS
                 )
+                taken, pixel_discriminator = self.pixels.judge(
+                    classes_B1HW[:, 0], *seen, class_weight=class_weight
+                )
+                pixel = weights.pixel * taken
             perceptual = None
             if self.perceptual is not None:
                 perceptual = weights.perceptual * self.perceptual(fake_BCHW, batch.photo_BCHW)
@@ -318,22 +305,6 @@ class Trainer:
             return (), ()
         fake, real = self.discriminator(judged_BCHW, fake_BCHW, real_BCHW)
         return fake, real
-
-    def _judge_pixels(
-        self, label_BHW: Tensor, fake_BCHW: Tensor, real_BCHW: Tensor, *, class_weight: Tensor
-    ) -> tuple[Tensor, DiscriminatorLosses]:
-        """Compute the pixel discriminator's part of the generator's loss, and its own losses."""
-        assert self.pixel_discriminator is not None
-        assert self.backbone is not None
-        with torch.no_grad():
-            of_real = self.backbone(real_BCHW)
-        real_BKHW = self.pixel_discriminator(real_BCHW, of_real)
-        fake_BKHW = self.pixel_discriminator(fake_BCHW, self.backbone(fake_BCHW))
-        taken_for_real = class_loss(fake_BKHW, label_BHW, weights=class_weight)
-        return self.config.losses.pixel * taken_for_real, DiscriminatorLosses(
-            real=class_loss(real_BKHW, label_BHW, weights=class_weight),
-            fake=fake_loss(fake_BKHW, label_BHW),
-        )
 
     def _inputs(self, batch: Batch, encoder: FeatureEncoder | None) -> tuple[Tensor, Tensor]:
         """The generator's input, and the part of it that the discriminator sees too."""
@@ -397,8 +368,8 @@ class Trainer:
             for scale, discriminator in enumerate(self.discriminator.scales):
                 if 0 <= scale - halvings < len(known):
                     discriminator.load_state_dict(known[scale - halvings].state_dict())
-        if self.pixel_discriminator is not None and earlier.pixel_discriminator is not None:
-            self.pixel_discriminator.load_state_dict(earlier.pixel_discriminator.state_dict())
+        if self.pixels is not None and earlier.pixels is not None:
+            self.pixels.network.load_state_dict(earlier.pixels.network.state_dict())
         self._restart_average()
 
     @torch.no_grad()

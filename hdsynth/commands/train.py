@@ -135,8 +135,8 @@ def run_training(job: "TrainJob", *, out: Path, device: str = "auto") -> Path:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
+    from hdmodel.training.checks import check_training
     from hdmodel.training.data_parallel import Processes
-    from hdmodel.training.loop import check_training
     from hdmodel.training.loop import train as train_generator
     from pipeline.devices import candidate_devices
 

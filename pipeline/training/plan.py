@@ -80,8 +80,8 @@ def plan_training(job: TrainJob) -> TrainingPlan:
     Raises:
         InputError: `hdsynth train` would refuse it.
     """
+    from hdmodel.training.checks import check_training
     from hdmodel.training.data_parallel import Processes
-    from hdmodel.training.loop import check_training
     from hdmodel.training.memory import training_bytes
 
     sets = open_training_scenes(job.dataset, validation=job.validation)
