@@ -10,7 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from hdmodel.architecture import PixelDiscriminatorConfig
 from hdmodel.errors import ConfigError
+from hdmodel.training.augmentation_config import AugmentationConfig
+from hdmodel.training.config import LossConfig, TrainConfig
 from hdmodel.training.data_parallel import Processes
 from tests.trainings import config, run, stage
 
@@ -18,17 +21,29 @@ CHILD = """
 from pathlib import Path
 import torch
 from hdmodel.training.data_parallel import Processes
-from tests.trainings import run, config, stage
+from tests.test_hdmodel_training_data_parallel import setting
+from tests.trainings import run
 
 torch.set_num_threads(1)
 processes = Processes.join(torch.device("cpu"))
-setting = config(autocast=False, stages=(stage(batch=4),))
-run(setting, Path(sys.argv[1]), processes=processes)
+run(setting(pixel=float(sys.argv[2])), Path(sys.argv[1]), processes=processes)
 processes.leave()
 """
 
 
-def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path) -> None:
+def setting(*, pixel: float) -> TrainConfig:
+    """Four updates of four samples; with a pixel discriminator also what few photos need."""
+    return config(
+        autocast=False,
+        losses=LossConfig(pixel=pixel),
+        pixel_discriminator=PixelDiscriminatorConfig(channels=16),
+        augmentation=AugmentationConfig(translation=0.2 * pixel, colour=0.5 * pixel),
+        stages=(stage(batch=4),),
+    )
+
+
+@pytest.mark.parametrize("pixel", [0, 1])
+def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path, pixel: int) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -39,14 +54,14 @@ def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path) -> None
     }
     children = [
         subprocess.Popen(
-            [sys.executable, "-c", f"import sys{CHILD}", str(tmp_path / "two")],
+            [sys.executable, "-c", f"import sys{CHILD}", str(tmp_path / "two"), str(pixel)],
             cwd=Path(__file__).parent.parent,
             env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
         )
         for rank in range(2)
     ]
     assert [child.wait(timeout=120) for child in children] == [0, 0]
-    run(config(autocast=False, stages=(stage(batch=4),)), tmp_path / "one")
+    run(setting(pixel=pixel), tmp_path / "one")
     one, two = (
         load_file(tmp_path / name / "last" / "generator.safetensors") for name in ("one", "two")
     )
@@ -58,7 +73,8 @@ def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path) -> None
         (tmp_path / name / "metrics.csv").read_text().splitlines()[1:] for name in ("one", "two")
     ]
     for ours, theirs in zip(*rows, strict=True):
-        ours, theirs = ([float(value) for value in row.split(",")[2:6]] for row in (ours, theirs))
+        ours, theirs = ([float(value) for value in row.split(",")[2:-3]] for row in (ours, theirs))
+        assert len(ours) == 4 + 3 * pixel
         assert theirs == pytest.approx(ours, rel=1e-3)
 
 
