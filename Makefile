@@ -41,7 +41,7 @@ demo: $(READY) ## Draw a small dataset, re-arrange and render it, and make a pre
 	$(BIN)/hdsynth demo --out demo-out
 
 bench: $(READY) ## Run every benchmark that takes minutes (docs/results.md has those that train)
-	@for file in $(filter-out bench/ablation.py bench/paper_tables.py,$(wildcard bench/*.py)); do echo "==> $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in $(filter-out bench/ablation.py bench/paper_tables.py bench/refine.py,$(wildcard bench/*.py)); do echo "==> $$file"; $(BIN)/python $$file || exit 1; done
 
 clean: ## Remove build leftovers, caches and demo-out/ (keeps .venv)
 	rm -rf build dist demo-out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

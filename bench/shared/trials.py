@@ -107,13 +107,13 @@ def run_trial(
     _claim(folder, {"trial": asdict(trial), "data": asdict(data), "input_size": input_size})
     if not (checkpoint / "config.yaml").is_file():
         settings = [part for key in trial.settings for part in ("--set", key)]
-        _hdsynth(
+        hdsynth(
             *("train", trial.model, *data.of_training, *settings),
             *("--out", str(folder / "training")),
             log=folder / "training.log",
         )
     style = ["--style", trial.style] if trial.style else []
-    _hdsynth(
+    hdsynth(
         *("render", *data.of_rendering, *style, "--generator", str(checkpoint)),
         *("--out", str(photos)),
         log=folder / "rendering.log",
@@ -123,7 +123,7 @@ def run_trial(
         report = folder / f"scores-{scorer.name}-{read_scorer_config(scorer).sha256[:8]}"
         if not (report / "report.json").is_file():
             sized = ["--input-size", input_size] if input_size else []
-            _hdsynth(
+            hdsynth(
                 *("eval", str(photos), "--scorer", str(scorer), "--dtype", "bfloat16", *sized),
                 *("--report", str(report), "--independent-scorer"),
                 log=folder / "scoring.log",
@@ -156,7 +156,7 @@ def _claim(folder: Path, record: dict[str, Any]) -> None:
         )
 
 
-def _hdsynth(*arguments: str, log: Path) -> None:
+def hdsynth(*arguments: str, log: Path) -> None:
     """Run a command of hdsynth in a process of its own.
 
     Raises:
