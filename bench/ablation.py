@@ -113,6 +113,7 @@ def _run(data: Data, arguments: argparse.Namespace) -> None:
             scorers=arguments.scorer,
             out=arguments.out,
             input_size=arguments.input_size,
+            independent=not arguments.quick,
         ):
             against = score.ratio / (first.setdefault(score.scorer, score.ratio) or float("nan"))
             print(

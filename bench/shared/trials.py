@@ -91,7 +91,13 @@ class Score:
 
 
 def run_trial(
-    trial: Trial, data: Data, *, scorers: Sequence[Path], out: Path, input_size: str | None = None
+    trial: Trial,
+    data: Data,
+    *,
+    scorers: Sequence[Path],
+    out: Path,
+    input_size: str | None = None,
+    independent: bool = True,
 ) -> list[Score]:
     """Train, render and score, as far as that is not done.
 
@@ -101,6 +107,7 @@ def run_trial(
         scorers: Folders of scorers.
         out: The folder of all trials.
         input_size: HxW at which scorers see photos; that of the photos if not given.
+        independent: Whether scorers that share weights with a loss are refused.
     """
     folder = out / trial.name
     checkpoint, photos = folder / "training" / "final", folder / "photos"
@@ -125,7 +132,7 @@ def run_trial(
             sized = ["--input-size", input_size] if input_size else []
             hdsynth(
                 *("eval", str(photos), "--scorer", str(scorer), "--dtype", "bfloat16", *sized),
-                *("--report", str(report), "--independent-scorer"),
+                *("--report", str(report), *(["--independent-scorer"] if independent else [])),
                 log=folder / "scoring.log",
             )
         scores.append(_score(trial.name, scorer.name, report / "report.json"))
