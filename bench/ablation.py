@@ -16,7 +16,6 @@ import math
 import sys
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from time import process_time
 
 import torch
@@ -24,12 +23,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import configs
-from bench.shared.trials import Data, Trial, add_data_options, check_options, data_of, run_trial
+from bench.shared.trials import Data, Trial, add_data_options, run_as_asked, run_trial
 from hdmodel.allocator import tune_allocator
 from hdmodel.settings import override, read_yaml
 from hdmodel.training.batches import RandomBatches
 from hdmodel.training.trainer import Trainer
-from pipeline.sample_world import write_dataset
 from pipeline.training.job import TrainJob
 from pipeline.training.scenes import open_training_scenes
 
@@ -72,24 +70,13 @@ def main() -> None:
     add_data_options(parser)
     parser.add_argument("--vgg", type=Path, help="weights of the perceptual loss")
     parser.add_argument("--seconds", type=float, default=600.0)
-    arguments = parser.parse_args()
-    if arguments.quick:
-        with TemporaryDirectory() as folder:
-            _quick(Path(folder), arguments)
-        return
-    check_options(parser, arguments, trials=RECIPES)
-    _run(data_of(arguments), arguments)
+    run_as_asked(parser, _run, trials=RECIPES, quick=_quick)
 
 
-def _quick(folder: Path, arguments: argparse.Namespace) -> None:
-    """Two recipes without VGG on a few drawn scenes."""
-    write_dataset(folder / "world", scenes=6, height=64, width=128)
-    data = Data(folder / "world", "cityscapes", "train", "val", (64, 128), samples=1)
-    arguments.only = ["patches", "patches-pixels"]
-    arguments.scorer = [configs.folder("checkpoints") / "sample-world-scorer"]
-    arguments.out, arguments.seconds = folder / "out", 0.0
+def _quick(arguments: argparse.Namespace) -> None:
+    """Two recipes without VGG."""
+    arguments.only, arguments.seconds = ["patches", "patches-pixels"], 0.0
     arguments.set = ["generator.base_channels=4", "encoder.base_channels=4", "validation=1"]
-    _run(data, arguments)
 
 
 def _run(data: Data, arguments: argparse.Namespace) -> None:

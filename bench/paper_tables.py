@@ -16,22 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import configs
-from bench.shared.trials import (
-    Data,
-    Score,
-    Trial,
-    add_data_options,
-    check_options,
-    data_of,
-    run_trial,
-)
+from bench.shared.trials import Data, Score, Trial, add_data_options, run_as_asked, run_trial
 from hdmodel.settings import read_yaml
-from pipeline.sample_world import write_dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +75,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--base", type=int, default=16, help="filters of the first layer")
     parser.add_argument("--discriminator", type=int, default=32, help="the same")
-    arguments = parser.parse_args()
-    if arguments.quick:
-        with TemporaryDirectory() as folder:
-            _quick(Path(folder), arguments)
-        return
-    check_options(parser, arguments, trials=MODELS)
-    _run(data_of(arguments), arguments)
+    run_as_asked(parser, _run, trials=MODELS, quick=_quick)
 
 
-def _quick(folder: Path, arguments: argparse.Namespace) -> None:
+def _quick(arguments: argparse.Namespace) -> None:
     """The two models that need no VGG, tiny."""
-    write_dataset(folder / "world", scenes=6, height=64, width=128)
-    data = Data(folder / "world", "cityscapes", "train", "val", (64, 128), samples=1)
-    arguments.only = ["pix2pix", "pix2pixhd-no-vgg"]
-    arguments.scorer = [configs.folder("checkpoints") / "sample-world-scorer"]
-    arguments.out, arguments.set = folder / "out", ["validation=1"]
+    arguments.only, arguments.set = ["pix2pix", "pix2pixhd-no-vgg"], ["validation=1"]
     arguments.steps, arguments.seeds, arguments.base, arguments.discriminator = 2, 1, 4, 4
-    _run(data, arguments)
 
 
 def _run(data: Data, arguments: argparse.Namespace) -> None:

@@ -18,7 +18,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import configs
-from bench.shared.trials import Data, add_data_options, check_options, data_of, hdsynth
+from bench.shared.trials import Data, add_data_options, hdsynth, run_as_asked
 from eval.confusion import ConfusionMatrix
 from eval.scorers.loading import load_scorer
 from eval.scorers.scorer import Scorer
@@ -44,7 +43,6 @@ from hdmodel.training.schedule import stage_schedule
 from hdmodel.training.trainer import Trainer
 from pipeline.checkpoints import taxonomy_record
 from pipeline.output.results import RunResults
-from pipeline.sample_world import write_dataset
 from pipeline.sources import DatasetConfig, open_source
 from pipeline.sources.reading import SceneReader
 from pipeline.taxonomy import Taxonomy
@@ -121,22 +119,13 @@ def main() -> None:
     parser.add_argument("--near", type=int, default=16, help="scenes left out beside each")
     parser.add_argument("--without", action="append", default=[], metavar="PATTERN")
     parser.add_argument("--half", type=int, help="of the training split to copy canvases from")
-    arguments = parser.parse_args()
-    if arguments.quick:
-        with TemporaryDirectory() as folder:
-            _quick(Path(folder), arguments)
-        return
-    check_options(parser, arguments, trials=())
-    _run(data_of(arguments), arguments)
+    run_as_asked(parser, _run, trials=(), quick=_quick, scenes=24)
 
 
-def _quick(folder: Path, arguments: argparse.Namespace) -> None:
-    write_dataset(folder / "world", scenes=24, height=64, width=128)
-    data = Data(folder / "world", "cityscapes", "train", "val", (64, 128), samples=1)
-    arguments.scorer = [configs.folder("checkpoints") / "sample-world-scorer"]
-    arguments.out, arguments.steps, arguments.near = folder / "out", 2, 0
+def _quick(arguments: argparse.Namespace) -> None:
+    """Two updates of a tiny network."""
+    arguments.steps, arguments.near = 2, 0
     arguments.set = ["generator.base_channels=4", "discriminator.base_channels=4"]
-    _run(data, arguments)
 
 
 def _run(data: Data, arguments: argparse.Namespace) -> None:

@@ -9,13 +9,15 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from eval.scorers.config import read_scorer_config
+from eval.scorers.config import bundled_scorer, read_scorer_config
 from hdmodel.atomic import write_atomically
+from pipeline.sample_world import write_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -246,6 +248,36 @@ def check_options(
         parser.error(f"--only {unknown[0]}: expected one of {', '.join(trials)}")
     if not re.fullmatch(r"\d+x\d+", arguments.size):
         parser.error(f"--size {arguments.size}: expected HxW, such as 192x256")
+
+
+def run_as_asked(
+    parser: argparse.ArgumentParser,
+    run: Callable[[Data, argparse.Namespace], None],
+    *,
+    trials: Collection[str],
+    quick: Callable[[argparse.Namespace], None],
+    scenes: int = 6,
+) -> None:
+    """Read the command line and run; with --quick on a few small scenes that are drawn for it.
+
+    Args:
+        parser: With the options of `add_data_options`.
+        run: What to run, on which scenes.
+        trials: The names that --only takes.
+        quick: Makes options as small as can be, where --quick is given.
+        scenes: How many are drawn then.
+    """
+    arguments = parser.parse_args()
+    if not arguments.quick:
+        check_options(parser, arguments, trials=trials)
+        run(data_of(arguments), arguments)
+        return
+    with TemporaryDirectory() as folder:
+        world = Path(folder) / "world"
+        write_dataset(world, scenes=scenes, height=64, width=128)
+        arguments.scorer, arguments.out = [bundled_scorer()], Path(folder) / "out"
+        quick(arguments)
+        run(Data(world, "cityscapes", "train", "val", (64, 128), samples=1), arguments)
 
 
 def data_of(arguments: argparse.Namespace) -> Data:
